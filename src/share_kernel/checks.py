@@ -1,0 +1,123 @@
+"""Les vérifications système du bus, que ``manage.py check`` exécute."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.utils.module_loading import import_string
+
+from .domain.domain_event import UnknownEventTypeError, get_event_class
+from .infrastructure import dispatch
+from .infrastructure.event_bus import event_bus
+from .infrastructure.settings import DEFAULTS
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "TENANT_CONTEXT": (str, type(None)),
+    "MAX_DEPTH": (int,),
+    "MAX_ATTEMPTS": (int,),
+    "BREAKER_SECONDS": (int, float),
+    "LOG_PAYLOAD": (bool,),
+}
+_BROKER_SETTINGS = ("CELERY_BROKER_URL", "CELERY_BROKER_WRITE_URL", "BROKER_URL")
+_FAIL_FAST = {
+    "redis": ("socket_timeout", "socket_connect_timeout"),
+    "amqp": ("confirm_publish",),
+}
+
+
+@register("share_kernel")
+def check_subscriptions(**_: Any) -> list[CheckMessage]:
+    """Signale un handler abonné à un événement que personne n’a déclaré."""
+    messages: list[CheckMessage] = []
+    for subscription in event_bus.subscriptions():
+        try:
+            get_event_class(subscription.event_type)
+        except UnknownEventTypeError as error:
+            messages.append(
+                Error(
+                    f"Handler {subscription.name} is subscribed to {subscription.event_type!r}, "
+                    "an event that nobody declares: it would never be called.",
+                    hint=str(error),
+                    id="share_kernel.E001",
+                )
+            )
+    return messages
+
+
+@register("share_kernel")
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """Signale une clé inconnue ou une valeur invalide du dictionnaire ``EVENT_BUS``."""
+    values = getattr(django_settings, "EVENT_BUS", {})
+    if not isinstance(values, dict):
+        return [Error("EVENT_BUS is not a dict.", hint=_known_keys(), id="share_kernel.E002")]
+    return [message for key, value in values.items() for message in _check_setting(key, value)]
+
+
+def _check_setting(key: Any, value: Any) -> Iterator[CheckMessage]:
+    if key not in DEFAULTS:
+        close = difflib.get_close_matches(str(key), DEFAULTS, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else _known_keys()
+        yield Error(f"EVENT_BUS has an unknown key {key!r}.", hint=hint, id="share_kernel.E002")
+    elif not isinstance(value, _TYPES[key]) or (
+        key in ("MAX_DEPTH", "MAX_ATTEMPTS") and (isinstance(value, bool) or value < 1)
+    ):
+        yield Error(
+            f"EVENT_BUS[{key!r}] is {value!r}.",
+            hint=f"Its default is {DEFAULTS[key]!r}.",
+            id="share_kernel.E003",
+        )
+    elif key == "TENANT_CONTEXT" and value is not None:
+        try:
+            import_string(value)
+        except ImportError as error:
+            yield Error(
+                f"EVENT_BUS['TENANT_CONTEXT'] cannot be imported: {error}",
+                hint="It is the dotted path of a context manager that takes the tenant id.",
+                id="share_kernel.E004",
+            )
+
+
+@register("share_kernel")
+def check_celery(**_: Any) -> list[CheckMessage]:
+    """Signale un broker que Celery ne voit pas, ou dont une panne bloquerait les requêtes."""
+    named = next((name for name in _BROKER_SETTINGS if getattr(django_settings, name, None)), None)
+    if not dispatch.celery_is_available():
+        eager = dispatch.current_app and dispatch.current_app.conf.task_always_eager
+        return [_invisible_broker(named)] if named and not eager else []
+    return list(_fail_slow())
+
+
+def _invisible_broker(name: str) -> CheckMessage:
+    return Warning(
+        f"The settings name a broker ({name}) that the current Celery application does not see: "
+        "async handlers run in the web process.",
+        hint="Install Celery, create the application in a celery.py with "
+        "config_from_object('django.conf:settings', namespace='CELERY'), and import it in the "
+        "__init__.py beside settings.py.",
+        id="share_kernel.W001",
+    )
+
+
+def _fail_slow() -> Iterator[CheckMessage]:
+    conf = dispatch.current_app.conf
+    url = conf.broker_write_url or conf.broker_url
+    scheme = str(url[0] if isinstance(url, list | tuple) else url).partition("://")[0]
+    for transport, options in _FAIL_FAST.items():
+        if not scheme.startswith((transport, transport.replace("amqp", "pyamqp"))):
+            continue
+        missing = [name for name in options if not conf.broker_transport_options.get(name)]
+        if missing:
+            yield Warning(
+                f"The {scheme} broker has no {' and no '.join(missing)} in "
+                "broker_transport_options: when it fails, requests hang or messages are lost.",
+                hint="Copy broker_transport_options from conf/celery.py of the reference project.",
+                id="share_kernel.W002",
+            )
+
+
+def _known_keys() -> str:
+    return f"The keys are {', '.join(DEFAULTS)}."

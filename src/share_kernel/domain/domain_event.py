@@ -1,0 +1,225 @@
+"""L’événement du domaine et le registre des types d’événements.
+
+Ce module ne connaît ni Django ni Celery.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+import functools
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self, TypeVar
+from uuid import UUID, uuid4
+
+from . import declaration, payload
+from .causation import current_cause
+from .errors import (
+    DomainEventError,
+    EventChainTooDeepError,
+    EventDefinitionError,
+    NewerEventVersionError,
+    PayloadError,
+    PermanentFailure,
+    RetryAfter,
+    SubscriptionError,
+    UnknownEventTypeError,
+    UnknownHandlerError,
+)
+
+__all__ = [
+    "DomainEvent",
+    "DomainEventError",
+    "EventChainTooDeepError",
+    "EventDefinitionError",
+    "NewerEventVersionError",
+    "PayloadError",
+    "PermanentFailure",
+    "RetryAfter",
+    "SubscriptionError",
+    "UnknownEventTypeError",
+    "UnknownHandlerError",
+    "get_event_class",
+    "register_event",
+]
+
+_UNSET = UUID(int=0)  # the nil UUID stands for «   not given   »; compared by identity
+_set = object.__setattr__  # the instances are frozen
+_REQUIRED = ("event_id", "correlation_id", "occurred_at")  # defaults exist, but a payload must carry the real ones
+
+_event_types: dict[str, type[DomainEvent]] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainEvent:
+    """Un fait du domaine, daté et identifié, qui ne change plus.
+
+    Déclarez chaque événement par une sous-classe :func:`dataclasses.dataclass` gelée et
+    décorée par :func:`register_event`. Construit pendant le traitement d’un autre événement,
+    il en hérite la corrélation et le désigne comme sa cause.
+
+    Raises:
+        PayloadError: *occurred_at* est une date sans fuseau horaire.
+    """
+
+    event_type: ClassVar[str]
+    event_version: ClassVar[int] = 1
+
+    event_id: UUID = field(default_factory=uuid4)
+    """Identifiant unique de ce fait."""
+    correlation_id: UUID = _UNSET
+    """Commun à tous les événements d’une même chaîne ; par défaut, *event_id*."""
+    causation_id: UUID | None = None
+    """L’événement dont le traitement a produit celui-ci ; inutile de le donner sans *correlation_id*."""
+    occurred_at: datetime = field(default_factory=functools.partial(datetime.now, UTC))
+    """Instant du fait, en UTC."""
+    tenant_id: str | None = None
+    """Le *tenant* concerné, ou ``None``."""
+
+    def __post_init__(self) -> None:
+        if self.occurred_at.tzinfo is not UTC:
+            self._normalise_time()
+        if self.correlation_id is _UNSET:
+            cause = current_cause.get()
+            if cause is None:
+                _set(self, "correlation_id", self.event_id)
+            else:
+                _set(self, "correlation_id", cause[0].correlation_id)
+                _set(self, "causation_id", cause[0].event_id)
+
+    def _normalise_time(self) -> None:
+        if self.occurred_at.utcoffset() is None:
+            raise PayloadError(
+                f"{type(self).__qualname__}.occurred_at is naive: {self.occurred_at!r}. "
+                "Pass an aware datetime, for instance django.utils.timezone.now()."
+            )
+        _set(self, "occurred_at", self.occurred_at.astimezone(UTC))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Renvoie l’événement en dictionnaire plat, prêt pour JSON.
+
+        Raises:
+            PayloadError: une valeur n’a pas d’écriture JSON.
+        """
+        envelope = {"event_type": self.event_type, "event_version": self.event_version}
+        try:
+            return envelope | payload.encode(self)
+        except PayloadError as error:
+            raise PayloadError(
+                f"{self.event_type} {self.event_id} cannot be written in JSON: {error}"
+            ) from None
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Reconstruit l’événement que décrit *data*, dans sa classe enregistrée.
+
+        Les clés inconnues sont ignorées et *data* n’est pas modifié.
+        Une charge utile plus ancienne passe d’abord par :meth:`upcast`.
+
+        Args:
+            data: ce que :meth:`to_dict` a produit, passé ou non par JSON.
+
+        Raises:
+            UnknownEventTypeError: aucune classe ne porte ce nom d’événement.
+            NewerEventVersionError: la charge utile est plus récente que le code.
+            PayloadError: un champ manque ou n’a pas le bon type ; le message le nomme.
+        """
+        event_class = get_event_class(_wire_name_in(data))
+        label = f"{event_class.event_type} {data.get('event_id', '(no event_id)')}"
+        if not issubclass(event_class, cls):
+            raise PayloadError(
+                f"{label} is a {event_class.__qualname__}, not a {cls.__qualname__}. "
+                "Call from_dict on DomainEvent."
+            )
+        data = _at_current_version(data, event_class, label)
+        for name in _REQUIRED:
+            if name not in data:
+                raise PayloadError(f"{label} cannot be rebuilt: field {name!r} is missing")
+        try:
+            return payload.decode(data, event_class)
+        except PayloadError as error:
+            raise PayloadError(f"{label} cannot be rebuilt: {error}") from None
+
+    @classmethod
+    def upcast(cls, data: dict[str, Any], from_version: int) -> dict[str, Any]:
+        """Met une charge utile ancienne au goût de la version courante ; à redéfinir.
+
+        Args:
+            data: une copie de la charge utile, modifiable.
+            from_version: sa version, inférieure à ``event_version``.
+
+        Returns:
+            La charge utile de la version courante.
+        """
+        return data
+
+
+E = TypeVar("E", bound=DomainEvent)
+
+
+def register_event(cls: type[E]) -> type[E]:
+    """Enregistre une classe d’événement sous son ``event_type``.
+
+    Le contrôle a lieu à l’import : la classe est une dataclass gelée, son nom est libre et
+    bien formé, le type de chaque champ voyage en JSON sans changer.
+    La même classe relue (rechargement, cellule rejouée) remplace l’ancienne.
+
+    Raises:
+        EventDefinitionError: la déclaration est refusée ; le message dit quoi corriger.
+    """
+    if not issubclass(cls, DomainEvent):
+        raise EventDefinitionError(f"{cls.__qualname__} does not inherit from DomainEvent.")
+    for fault in declaration.faults(cls, _event_types):
+        raise EventDefinitionError(f"{cls.__module__}.{cls.__qualname__}: {fault}")
+    _event_types[cls.event_type] = cls
+    return cls
+
+
+def get_event_class(event_type: str) -> type[DomainEvent]:
+    """Renvoie la classe enregistrée sous le nom *event_type*.
+
+    Raises:
+        UnknownEventTypeError: aucune ; le message propose le nom le plus proche.
+    """
+    try:
+        return _event_types[event_type]
+    except KeyError:
+        close = difflib.get_close_matches(event_type, _event_types, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise UnknownEventTypeError(
+            f"No event class is registered as {event_type!r}.{hint} "
+            "Decorate it with @register_event and import its module at start-up, "
+            "for instance from a handlers.py."
+        ) from None
+
+
+def _wire_name_in(data: object) -> str:
+    if not isinstance(data, dict):
+        raise PayloadError(f"An event payload is a dict, not {type(data).__name__}: {data!r:.100}")
+    name = data.get("event_type")
+    if not isinstance(name, str):
+        raise PayloadError(f"An event payload names its event_type; this one has {name!r:.100}")
+    return name
+
+
+def _at_current_version(
+    data: dict[str, Any], event_class: type[DomainEvent], label: str
+) -> dict[str, Any]:
+    version, current = data.get("event_version", 1), event_class.event_version
+    if type(version) is not int or version < 1:
+        raise PayloadError(f"{label} has event_version {version!r:.100}, not a whole number from 1")
+    if version > current:
+        raise NewerEventVersionError(
+            f"{label} is of version {version} and this code knows version {current}. "
+            "Deploy the newer code to this process."
+        )
+    if version == current:
+        return data
+    try:
+        return event_class.upcast(copy.deepcopy(data), version)
+    except Exception as error:
+        raise PayloadError(
+            f"{label} could not be upcast from version {version} to {current}: {error!r}"
+        ) from error

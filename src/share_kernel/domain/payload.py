@@ -1,0 +1,92 @@
+"""La charge utile : un événement en types JSON, et retour sans rien changer."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from .errors import DomainEventError, PayloadError
+
+if TYPE_CHECKING:
+    from .domain_event import DomainEvent
+
+T = TypeVar("T")
+
+# What msgspec raises for a value or a text that it cannot convert.
+_REFUSALS = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
+
+
+def encode(value: object) -> dict[str, Any]:
+    """Renvoie *value* en types JSON : textes, nombres, booléens, listes et dictionnaires.
+
+    Raises:
+        PayloadError: une valeur n’a pas d’écriture JSON.
+    """
+    try:
+        encoded: dict[str, Any] = msgspec.to_builtins(value, str_keys=True)
+    except _REFUSALS as error:
+        raise PayloadError(str(error)) from None
+    return encoded
+
+
+def decode(data: object, into: type[T]) -> T:
+    """Reconstruit un objet de la classe *into* depuis des types JSON.
+
+    Raises:
+        PayloadError: un champ manque ou n’a pas le bon type ; le message le nomme.
+    """
+    try:
+        return msgspec.convert(data, into, str_keys=True)
+    except _REFUSALS as error:
+        raise PayloadError(str(error)) from None
+
+
+def travelling(event: DomainEvent) -> dict[str, Any]:
+    """Renvoie la charge utile de *event*, après s’être assuré qu’il en revient identique.
+
+    Raises:
+        PayloadError: une valeur changerait ou ne peut pas voyager ; le message nomme le champ.
+    """
+    try:
+        data = event.to_dict()
+        if type(event).from_dict(_through_json(data)) == event:
+            return data
+    except (DomainEventError, ArithmeticError):  # a signalling NaN cannot even be compared
+        pass
+    label = f"{event.event_type} {event.event_id}"
+    raise PayloadError(f"{label} cannot travel: {_first_fault(event)}")
+
+
+def _through_json(data: dict[str, Any]) -> dict[str, Any]:
+    try:
+        text = msgspec.json.encode(data)
+        arrived: dict[str, Any] = msgspec.json.decode(text)
+    except _REFUSALS as error:
+        raise PayloadError(str(error)) from None
+    if b'"__type__"' in text and _has_kombu_marker(arrived):
+        raise PayloadError("a mapping whose keys are __type__ and __value__ is rewritten by Celery")
+    return arrived
+
+
+def _has_kombu_marker(data: object) -> bool:
+    if isinstance(data, dict):
+        marked = data.keys() == {"__type__", "__value__"}
+        return marked or any(map(_has_kombu_marker, data.values()))
+    return isinstance(data, list) and any(map(_has_kombu_marker, data))
+
+
+def _first_fault(event: DomainEvent) -> str:
+    """Refait le voyage champ par champ, pour nommer celui qui n’arrive pas."""
+    hints = typing.get_type_hints(type(event), include_extras=True)
+    for field in dataclasses.fields(event):
+        value = getattr(event, field.name)
+        try:
+            back = decode(_through_json(encode({"": value}))[""], hints[field.name])
+            if back != value:
+                return f"field {field.name!r} is {value!r:.100} and would come back as {back!r:.100}"
+        except (DomainEventError, ArithmeticError) as error:
+            return f"field {field.name!r} is {value!r:.100}: {error}"
+    return f"it would come back as another {type(event).__qualname__}; was the class redefined?"
