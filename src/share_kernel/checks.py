@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -15,15 +15,15 @@ from .infrastructure import dispatch
 from .infrastructure.event_bus import event_bus
 from .infrastructure.settings import DEFAULTS
 
-_TYPES: dict[str, tuple[type, ...]] = {
-    "TENANT_CONTEXT": (str, type(None)),
-    "MAX_DEPTH": (int,),
-    "MAX_ATTEMPTS": (int,),
-    "BREAKER_SECONDS": (int, float),
-    "LOG_PAYLOAD": (bool,),
+_VALID: dict[str, Callable[[Any], bool]] = {
+    "TENANT_CONTEXT": lambda value: value is None or isinstance(value, str),
+    "MAX_DEPTH": lambda value: type(value) is int and value >= 1,
+    "MAX_ATTEMPTS": lambda value: type(value) is int and value >= 1,
+    "BREAKER_SECONDS": lambda value: type(value) in (int, float) and value >= 0,
+    "LOG_PAYLOAD": lambda value: type(value) is bool,
 }
 _BROKER_SETTINGS = ("CELERY_BROKER_URL", "CELERY_BROKER_WRITE_URL", "BROKER_URL")
-_FAIL_FAST = {
+_FAIL_FAST: dict[str | None, tuple[str, ...]] = {
     "redis": ("socket_timeout", "socket_connect_timeout"),
     "amqp": ("confirm_publish",),
 }
@@ -62,9 +62,7 @@ def _check_setting(key: Any, value: Any) -> Iterator[CheckMessage]:
         close = difflib.get_close_matches(str(key), DEFAULTS, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else _known_keys()
         yield Error(f"EVENT_BUS has an unknown key {key!r}.", hint=hint, id="share_kernel.E002")
-    elif not isinstance(value, _TYPES[key]) or (
-        key in ("MAX_DEPTH", "MAX_ATTEMPTS") and (isinstance(value, bool) or value < 1)
-    ):
+    elif not _VALID[key](value):
         yield Error(
             f"EVENT_BUS[{key!r}] is {value!r}.",
             hint=f"Its default is {DEFAULTS[key]!r}.",
@@ -85,10 +83,11 @@ def _check_setting(key: Any, value: Any) -> Iterator[CheckMessage]:
 def check_celery(**_: Any) -> list[CheckMessage]:
     """Signale un broker que Celery ne voit pas, ou dont une panne bloquerait les requêtes."""
     named = next((name for name in _BROKER_SETTINGS if getattr(django_settings, name, None)), None)
-    if not dispatch.celery_is_available():
-        eager = dispatch.current_app and dispatch.current_app.conf.task_always_eager
-        return [_invisible_broker(named)] if named and not eager else []
-    return list(_fail_slow())
+    conf = dispatch.celery_conf()
+    url = conf and dispatch.broker_url(conf)
+    if not url:
+        return [_invisible_broker(named)] if named else []
+    return list(_fail_slow(conf, url))
 
 
 def _invisible_broker(name: str) -> CheckMessage:
@@ -102,21 +101,18 @@ def _invisible_broker(name: str) -> CheckMessage:
     )
 
 
-def _fail_slow() -> Iterator[CheckMessage]:
-    conf = dispatch.current_app.conf
-    url = conf.broker_write_url or conf.broker_url
+def _fail_slow(conf: Any, url: Any) -> Iterator[CheckMessage]:
     scheme = str(url[0] if isinstance(url, list | tuple) else url).partition("://")[0]
-    for transport, options in _FAIL_FAST.items():
-        if not scheme.startswith((transport, transport.replace("amqp", "pyamqp"))):
-            continue
-        missing = [name for name in options if not conf.broker_transport_options.get(name)]
-        if missing:
-            yield Warning(
-                f"The {scheme} broker has no {' and no '.join(missing)} in "
-                "broker_transport_options: when it fails, requests hang or messages are lost.",
-                hint="Copy broker_transport_options from conf/celery.py of the reference project.",
-                id="share_kernel.W002",
-            )
+    transport = "redis" if scheme.startswith("redis") else "amqp" if "amqp" in scheme else None
+    options = conf.broker_transport_options
+    missing = [name for name in _FAIL_FAST.get(transport, ()) if not options.get(name)]
+    if missing:
+        yield Warning(
+            f"The {transport} broker has no {' and no '.join(missing)} in "
+            "broker_transport_options: when it fails, requests hang or messages are lost.",
+            hint="Copy broker_transport_options from conf/celery.py of the reference project.",
+            id="share_kernel.W002",
+        )
 
 
 def _known_keys() -> str:

@@ -1,6 +1,7 @@
 """Les aides de :mod:`.testing` en fixtures pytest de mêmes noms.
 
-À déclarer dans le ``conftest.py`` de la racine : ``pytest_plugins = ["…share_kernel.pytest_plugin"]``.
+À déclarer dans le ``conftest.py`` de la racine :
+``pytest_plugins = ["src.share_kernel.pytest_plugin"]``.
 """
 
 from __future__ import annotations

@@ -100,7 +100,12 @@ def deliver_pending(using: str = DEFAULT_DB_ALIAS) -> int:
 
 def _take_pending(using: str) -> list[dispatch.Dispatch]:
     """Retire nos rappels de la transaction du test, comme le fait ``captureOnCommitCallbacks``."""
-    connection = connections[using]
-    ours = [entry for entry in connection.run_on_commit if hasattr(entry[1], "dispatch")]
-    connection.run_on_commit = [entry for entry in connection.run_on_commit if entry not in ours]
-    return [entry[1].dispatch for entry in ours]
+    connection, ours, others = connections[using], [], []
+    for entry in connection.run_on_commit:
+        item = getattr(entry[1], "dispatch", None)
+        if item is None:
+            others.append(entry)
+        else:
+            ours.append(item)
+    connection.run_on_commit = others
+    return ours

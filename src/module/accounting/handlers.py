@@ -8,5 +8,5 @@ from .models import LedgerEntry
 
 @subscribe_sync(InvoiceApproved)
 def record_ledger_entry(event: InvoiceApproved) -> None:
-    """Passe l’écriture dans la transaction qui approuve la facture : l’une ne va pas sans l’autre."""
+    """Passe l’écriture dans la transaction qui approuve la facture."""
     LedgerEntry.objects.create(invoice_number=event.number, amount=event.total)

@@ -37,9 +37,7 @@ def announce_tenant(event: TenantCreated) -> None:
     )
 
 
-def _send_once(
-    event: DomainEvent, *, kind: str, recipient: str, subject: str, body: str
-) -> None:
+def _send_once(event: DomainEvent, *, kind: str, recipient: str, subject: str, body: str) -> None:
     """Envoie après avoir noté l’envoi, dans la transaction que le bus ouvre pour le handler."""
     _, is_new = Notification.objects.get_or_create(
         event_id=event.event_id, kind=kind, defaults={"recipient": recipient}

@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Notification(models.Model):
-    """Un message envoyé. ``(event_id, kind)`` le rend unique : un second essai n’en envoie pas d’autre."""
+    """Un message envoyé : un par événement et par sorte, même si le handler recommence."""
 
     event_id = models.UUIDField()
     kind = models.CharField(max_length=30)

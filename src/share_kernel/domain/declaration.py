@@ -128,7 +128,7 @@ def _record_faults(record: Any, path: str, seen: set[type]) -> Iterator[str]:
     if record.cls in seen:
         return
     seen.add(record.cls)
-    if isinstance(record, types.DataclassType) and record.cls.__eq__ is object.__eq__:
+    if isinstance(record, types.DataclassType) and not _dataclass_params(record.cls).eq:
         yield f"{record.cls.__qualname__} has eq=False: what arrives could not be compared."
     for field in record.fields:
         yield from _type_faults(field.type, f"{path}.{field.name}".lstrip("."), seen)

@@ -6,7 +6,6 @@ Ce module ne connaît ni Django ni Celery.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import difflib
 import functools
 from dataclasses import dataclass, field
@@ -45,9 +44,13 @@ __all__ = [
     "register_event",
 ]
 
-_UNSET = UUID(int=0)  # the nil UUID stands for «   not given   »; compared by identity
+_UNSET = UUID(int=0)  # the nil UUID stands for «    not given    »; compared by identity
 _set = object.__setattr__  # the instances are frozen
-_REQUIRED = ("event_id", "correlation_id", "occurred_at")  # defaults exist, but a payload must carry the real ones
+_REQUIRED = (
+    "event_id",
+    "correlation_id",
+    "occurred_at",
+)  # defaults exist, but a payload must carry the real ones
 
 _event_types: dict[str, type[DomainEvent]] = {}
 
@@ -72,7 +75,7 @@ class DomainEvent:
     correlation_id: UUID = _UNSET
     """Commun à tous les événements d’une même chaîne ; par défaut, *event_id*."""
     causation_id: UUID | None = None
-    """L’événement dont le traitement a produit celui-ci ; inutile de le donner sans *correlation_id*."""
+    """L’événement dont le traitement a produit celui-ci. Se donne avec *correlation_id*."""
     occurred_at: datetime = field(default_factory=functools.partial(datetime.now, UTC))
     """Instant du fait, en UTC."""
     tenant_id: str | None = None

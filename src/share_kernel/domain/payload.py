@@ -86,7 +86,9 @@ def _first_fault(event: DomainEvent) -> str:
         try:
             back = decode(_through_json(encode({"": value}))[""], hints[field.name])
             if back != value:
-                return f"field {field.name!r} is {value!r:.100} and would come back as {back!r:.100}"
+                return (
+                    f"field {field.name!r} is {value!r:.100} and would come back as {back!r:.100}"
+                )
         except (DomainEventError, ArithmeticError) as error:
             return f"field {field.name!r} is {value!r:.100}: {error}"
     return f"it would come back as another {type(event).__qualname__}; was the class redefined?"

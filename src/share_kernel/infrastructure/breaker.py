@@ -25,5 +25,4 @@ class CircuitBreaker:
         """
         if planned_at <= self.tripped_at:
             return True
-        elapsed: float = time.monotonic() - self.tripped_at
-        return elapsed < settings.get("BREAKER_SECONDS")
+        return time.monotonic() < self.tripped_at + float(settings.get("BREAKER_SECONDS"))

@@ -16,9 +16,9 @@ from .logs import identify, log_given_up, logger
 from .subscriptions import Subscription
 
 try:
-    from celery import current_app
+    import celery
 except ImportError:  # Celery is optional
-    current_app = None
+    celery = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Dispatch:
     planned_at: float = field(default_factory=time.monotonic)
 
 
+# Takes charge of a dispatch in the publisher’s transaction. The durable register is another one.
 Enrol: TypeAlias = Callable[[Dispatch], None]
 
 breaker = CircuitBreaker()
@@ -52,23 +53,9 @@ def enrol_in_process(dispatch: Dispatch) -> None:
     after_commit(dispatch, run_here)
 
 
-def enrol_light(dispatch: Dispatch) -> None:
+def enrol_for_celery(dispatch: Dispatch) -> None:
     """Prévoit l’envoi à Celery après le commit, avec repli dans le processus."""
     after_commit(dispatch, send_or_run)
-
-
-_enrol: Enrol = enrol_light
-
-
-def enrol(dispatch: Dispatch) -> None:
-    """Confie *dispatch* au chemin en place, dans la transaction de celui qui publie."""
-    _enrol(dispatch)
-
-
-def plug(path: Enrol) -> None:
-    """Met en place un autre chemin, par exemple un registre durable."""
-    global _enrol
-    _enrol = path
 
 
 def send_or_run(dispatch: Dispatch) -> None:
@@ -81,7 +68,7 @@ def send_or_run(dispatch: Dispatch) -> None:
 
 
 def run_here(dispatch: Dispatch, subscriptions: Sequence[Subscription] | None = None) -> None:
-    """Exécute les handlers ici, dans l’ordre ; un échec est journalisé et n’arrête pas les autres."""
+    """Exécute les handlers ici, dans l’ordre ; l’échec de l’un n’arrête pas les autres."""
     for subscription in dispatch.subscriptions if subscriptions is None else subscriptions:
         try:
             event = DomainEvent.from_dict(dispatch.payload)
@@ -95,10 +82,18 @@ def celery_is_available() -> bool:
 
     Sous ``task_always_eager`` rien ne part : le repli fait de même, une seule fois.
     """
-    if current_app is None:
-        return False
-    conf = current_app.conf
-    return bool(conf.broker_write_url or conf.broker_url) and not conf.task_always_eager
+    conf = celery_conf()
+    return conf is not None and bool(broker_url(conf)) and not conf.task_always_eager
+
+
+def celery_conf() -> Any:
+    """Renvoie la configuration de l’application Celery courante, ou ``None`` sans Celery."""
+    return celery.current_app.conf if celery else None
+
+
+def broker_url(conf: Any) -> Any:
+    """Renvoie l’adresse du broker où publier : un texte, une liste, ou rien."""
+    return conf.broker_write_url or conf.broker_url
 
 
 def _send(dispatch: Dispatch) -> Sequence[Subscription]:

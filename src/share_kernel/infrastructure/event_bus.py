@@ -105,7 +105,9 @@ class EventBus:
             self._enrol(Dispatch(payload, subscriptions, depth, using))
 
     @overload
-    def subscribe_sync(self, event_type: EventType, handler: H, *, name: str | None = None) -> H: ...
+    def subscribe_sync(
+        self, event_type: EventType, handler: H, *, name: str | None = None
+    ) -> H: ...
     @overload
     def subscribe_sync(
         self, event_type: EventType, handler: None = None, *, name: str | None = None
@@ -205,6 +207,14 @@ class EventBus:
             self._replace(event_type, kept)
             return len(kept) < len(current)
 
+    def enrol_with(self, enrol: Enrol) -> None:
+        """Remplace ce qui prend en charge les handlers asynchrones, par exemple par un registre.
+
+        Args:
+            enrol: appelé dans la transaction de celui qui publie, une fois par événement.
+        """
+        self._enrol = enrol
+
     def subscriptions(self) -> list[Subscription]:
         """Renvoie tous les abonnements, par nom d’événement puis par ordre d’abonnement."""
         return [item for _, items in sorted(self._subscriptions.items()) for item in items]
@@ -236,7 +246,9 @@ class EventBus:
         event_type = _type_name(event_type)
         check_callable(handler, event_type, is_async=is_async)
         if max_attempts is not None and max_attempts < 1:
-            raise SubscriptionError(f"max_attempts is {max_attempts} for {handler!r}, not 1 or more.")
+            raise SubscriptionError(
+                f"max_attempts is {max_attempts} for {handler!r}, not 1 or more."
+            )
         new = Subscription(
             event_type=event_type,
             handler=handler,
@@ -291,7 +303,7 @@ def _type_name(event_type: object) -> str:
         if isinstance(name, str):
             return name
     raise SubscriptionError(
-        f"{event_type!r} is neither the name of an event nor a DomainEvent class with an event_type."
+        f"{event_type!r} is neither an event name nor a DomainEvent class with an event_type."
     )
 
 
@@ -317,7 +329,7 @@ def _too_deep(event: DomainEvent, cause: Cause, depth: int) -> EventChainTooDeep
     )
 
 
-event_bus = EventBus(enrol=dispatch.enrol)
+event_bus = EventBus(enrol=dispatch.enrol_for_celery)
 
 publish_event = event_bus.publish
 subscribe_sync = event_bus.subscribe_sync

@@ -18,6 +18,7 @@ class EventContextFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Complète la ligne et la laisse passer."""
         cause = current_cause.get()
         record.event_id = str(cause[0].event_id) if cause else "-"
         record.correlation_id = str(cause[0].correlation_id) if cause else "-"

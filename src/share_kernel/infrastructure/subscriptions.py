@@ -41,8 +41,10 @@ class Subscription:
         if self.handler == other.handler:
             return True
         natural = natural_name(self.handler)
-        return self.name == other.name and natural is not None and (
-            natural == natural_name(other.handler)
+        return (
+            self.name == other.name
+            and natural is not None
+            and (natural == natural_name(other.handler))
         )
 
 

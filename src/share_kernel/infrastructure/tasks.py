@@ -37,14 +37,19 @@ _LONGEST_COUNTDOWN = 15 * 60.0  # seconds
 _SKEWS = "share_kernel_skews"  # message header: how many times no handler was found
 
 
-@shared_task(
-    name="share_kernel.dispatch_async_event",
-    bind=True,
-    ignore_result=True,
-    acks_late=True,
-    retry_on_worker_lost=True,  # bounded by max_retries; acks_late alone loses the message
-    max_retries=settings.get("MAX_ATTEMPTS") - 1,
-)
+class AtLeastOnceTask(Task[Any, Any]):
+    """Une tâche que la mort de son worker ne perd pas."""
+
+    acks_late = True
+    # acks_late alone loses the message of a killed process, and reject_on_worker_lost hands it
+    # out again without end. This one counts, up to max_retries.
+    retry_on_worker_lost = True
+    max_retries = settings.get("MAX_ATTEMPTS") - 1
+    ignore_result = True
+
+
+# The name is literal: messages already in a queue bear it, wherever this folder is copied.
+@shared_task(name="share_kernel.dispatch_async_event", bind=True, base=AtLeastOnceTask)
 def dispatch_async_event(
     self: Task[Any, Any],
     payload: dict[str, Any],
@@ -81,14 +86,18 @@ def send(dispatch: Dispatch, subscription: Subscription, failures: list[Exceptio
     """Envoie la tâche au broker ; ajoute à *failures* l’échec d’un essai suivi d’un autre."""
     dispatch_async_event.apply_async(
         args=(dispatch.payload, subscription.name, dispatch.depth, dispatch.using),
-        queue=subscription.queue,
         retry=True,
         retry_policy={
             **_RETRY_POLICY,
-            "errback": lambda error, interval: failures.append(error),
+            "errback": lambda error, _interval: failures.append(error),
         },
+        **_routing(subscription),
         **_short_repr(dispatch.payload, subscription.name),
     )
+
+
+def _routing(subscription: Subscription) -> dict[str, Any]:
+    return {"queue": subscription.queue} if subscription.queue else {}
 
 
 def _look_up(payload: Any, handler: Any, depth: Any) -> tuple[DomainEvent, Subscription]:
@@ -156,7 +165,7 @@ def _header(task: Task[Any, Any], name: str) -> int:
     return value if type(value) is int else 0
 
 
-def _short_repr(payload: object, handler: object) -> dict[str, str]:
+def _short_repr(payload: object, handler: object) -> dict[str, Any]:
     """Décrit les arguments à la place de Celery, qui y passe un tiers du temps d’envoi."""
     return {"argsrepr": f"({identify(payload)}, {handler!r})", "kwargsrepr": "{}"}
 
