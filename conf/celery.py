@@ -3,7 +3,6 @@
 import os
 
 from celery import Celery
-from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "conf.settings")
 
@@ -25,16 +24,18 @@ AMQP_OPTIONS = {
     "max_retries": 1,
 }
 
+# Without a broker, asynchronous handlers run in the process, right after the commit.
+BROKER_URL = os.environ.get("BROKER_URL") or None
+
 app = Celery("conf")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(
+    broker_url=BROKER_URL,
     accept_content=["json"],  # a message never becomes code
     task_serializer="json",
     broker_connection_timeout=1,
     broker_connection_retry_on_startup=True,
-    broker_transport_options=(
-        REDIS_OPTIONS if str(settings.CELERY_BROKER_URL).startswith("redis") else AMQP_OPTIONS
-    ),
+    broker_transport_options=REDIS_OPTIONS if str(BROKER_URL).startswith("redis") else AMQP_OPTIONS,
     worker_prefetch_multiplier=1,
 )
 app.autodiscover_tasks()

@@ -51,9 +51,6 @@ EVENT_BUS = {
     "LOG_PAYLOAD": True,
 }
 
-# Without a broker, asynchronous handlers run in the process, right after the commit.
-CELERY_BROKER_URL = os.environ.get("BROKER_URL") or None
-
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery import Task, shared_task
-from celery.exceptions import Reject
+from celery.exceptions import Reject, Retry
 from celery.signals import task_failure
 
 from ..domain.domain_event import (
@@ -45,6 +45,7 @@ class AtLeastOnceTask(Task[Any, Any]):
     # out again without end. This one counts, up to max_retries.
     retry_on_worker_lost = True
     max_retries = settings.get("MAX_ATTEMPTS") - 1
+    default_retry_delay = 5  # seconds before a killed handler starts again; Celery’s is 180
     ignore_result = True
 
 
@@ -136,7 +137,7 @@ def _retry_skew(task: Task[Any, Any], error: Exception) -> None:
 
 def _send_again(
     task: Task[Any, Any], error: Exception, delay: float, count: str, **options: Any
-) -> None:
+) -> NoReturn:
     """Renvoie la tâche dans la file. Contrairement à ``Task.retry``, ne la perd pas sans broker."""
     payload, handler = _named_arguments(task.request.args, task.request.kwargs)
     countdown = min(delay, _LONGEST_COUNTDOWN)
@@ -152,12 +153,9 @@ def _send_again(
     options = {"retries": task.request.retries, **options, **_short_repr(payload, handler)}
     try:
         task.signature_from_request(countdown=countdown, **options).apply_async()
-    except Exception as lost:
-        _give_back(lost)
-
-
-def _give_back(error: Exception) -> NoReturn:
-    raise Reject(error, requeue=True)
+    except Exception as failure:
+        raise Reject(failure, requeue=True) from error  # the broker still has the message
+    raise Retry(exc=error, when=round(countdown))
 
 
 def _header(task: Task[Any, Any], name: str) -> int:

@@ -1,0 +1,58 @@
+# La seule interface du projet. `make` seul montre les cibles.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := src conf tests docs
+
+.DEFAULT_GOAL := help
+.PHONY: help site serve test doctest lint types traduire bench versions check clean
+
+help: ## Montre cette aide.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+site: $(READY) ## Construit le site français et anglais dans build/site.
+	@$(BIN)/python docs/_ext/construire.py
+
+serve: site ## Sert le site sur http://127.0.0.1:8000/.
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site 8000
+
+test: $(READY) build/site/index.html ## Exécute les tests et chaque exemple des pages.
+	@$(BIN)/python -m pytest
+
+doctest: $(READY) ## Exécute seulement les exemples des pages et des docstrings.
+	@$(BIN)/python -m pytest docs src README.md
+
+lint: $(READY) ## Vérifie le style, l’orthographe anglaise et les imports.
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/codespell
+	@$(BIN)/lint-imports
+
+types: $(READY) ## Vérifie les types.
+	@$(BIN)/mypy
+
+traduire: $(READY) ## Met à jour les catalogues anglais d’après les pages.
+	@$(BIN)/python docs/_ext/catalogues.py maj
+
+bench: $(READY) ## Mesure le bus, en rapports, contre ce qui fait la même chose.
+	@$(BIN)/python tests/bench/bench.py
+
+versions: $(READY) ## Rejoue les tests sur chaque Python présent, avec Django 5.2 et 6.
+	@$(BIN)/nox
+
+check: lint types ## Tout ce que la CI vérifie en plus du site et des tests.
+	@$(BIN)/python docs/_ext/catalogues.py verifie
+	@$(BIN)/python manage.py check
+	@$(BIN)/python manage.py makemigrations --check --dry-run
+
+clean: ## Efface ce que les autres cibles ont produit.
+	rm -rf build $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# The tests read the built site: they build it if nobody has.
+build/site/index.html: $(READY) $(shell find docs locale src -type f -not -name '*.mo' -not -name '*.pyc')
+	@$(BIN)/python docs/_ext/construire.py
+
+$(READY): pyproject.toml constraints.txt
+	@sh ./.ci/venv $(VENV)
+	@touch $@

@@ -1,0 +1,131 @@
+"""Configuration du site. `DOCS_LANG` choisit la langue, `SITE_URL` l’adresse publique."""
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path[:0] = [str(ROOT), str(HERE / "_ext")]
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "conf.settings")
+
+import django  # noqa: E402  (the path comes first)
+
+django.setup()
+
+language = os.environ.get("DOCS_LANG", "fr")
+site_address = os.environ.get("SITE_URL", "https://share-kernel.example/").rstrip("/")
+
+project = "Bus d’événements" if language == "fr" else "Event bus"
+author = "les mainteneurs" if language == "fr" else "the maintainers"
+copyright = f"2026, {author}"
+html_title = project
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.napoleon",
+    "sphinx_autodoc_typehints",
+    "celery.contrib.sphinx",  # autodoc skips a @shared_task without it
+    "sphinx_copybutton",
+    "notfound.extension",
+    "sphinx_sitemap",
+    "langues",
+    "recherche",
+]
+assert all(find_spec(name.partition(".")[0]) for name in extensions)
+exclude_patterns = ["_build", "_ext", "conftest.py"]
+templates_path = ["_templates"]
+nitpicky = True
+
+# Translations
+locale_dirs = [str(ROOT / "locale")]
+gettext_compact = False
+gettext_location = False
+gettext_uuid = False
+smartquotes = False  # its French rules are wrong: the pages hold the real characters
+
+# Pages and docstrings
+myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "substitution"]
+myst_heading_anchors = 3
+autodoc_member_order = "bysource"
+autodoc_use_legacy_class_based = True  # celery.contrib.sphinx needs it
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+celery_task_prefix = "tâche" if language == "fr" else "task"
+always_use_bars_union = True
+typehints_defaults = None
+
+INVENTORIES = ROOT / "conf" / "inventories"  # kept as data: a build needs no network
+_in_french = language == "fr"
+intersphinx_mapping = {
+    "python": (
+        f"https://docs.python.org/{'fr/' if _in_french else ''}3",
+        str(INVENTORIES / "python.inv"),
+    ),
+    "django": (
+        f"https://docs.djangoproject.com/{'fr' if _in_french else 'en'}/5.2",
+        str(INVENTORIES / "django.inv"),
+    ),
+    "celery": ("https://docs.celeryq.dev/en/stable", str(INVENTORIES / "celery.inv")),
+}
+nitpick_ignore_regex = [
+    ("py:class", r".*\bH$"),  # type variables have no page
+    ("py:class", r".*\bE$"),
+    ("py:obj", r".*\.(H|E)$"),
+    ("py:class", r".*TypeVar.*"),
+]
+
+# Appearance
+html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_favicon = "_static/favicon.svg"
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {
+    "top_of_page_buttons": [],
+    "light_css_variables": {
+        "color-brand-primary": "#0b5d4b",
+        "color-brand-content": "#0b5d4b",
+        "color-brand-visited": "#5b3f8c",
+    },
+    "dark_css_variables": {
+        "color-brand-primary": "#6fd3b5",
+        "color-brand-content": "#6fd3b5",
+        "color-brand-visited": "#c3a6f2",
+    },
+}
+html_sidebars = {
+    "**": [
+        "sidebar/brand.html",
+        "sidebar/search.html",
+        "sidebar/scroll-start.html",
+        "sidebar/navigation.html",
+        "sidebar/scroll-end.html",
+    ]
+}
+copybutton_exclude = ".linenos, .gp, .go"
+copybutton_selector = "div.highlight-python pre, div.highlight-console pre, div.highlight-ini pre"
+
+# Addresses
+html_baseurl = f"{site_address}/{language}/"
+notfound_urls_prefix = f"{urlsplit(site_address).path}/{language}/"
+notfound_context = {
+    "title": "Page introuvable" if _in_french else "Page not found",
+    "body": (
+        "<h1>Page introuvable</h1><p>Cette page n’existe pas ou a changé d’adresse. "
+        "Essayez la recherche, ou repartez de l’accueil.</p>"
+        if _in_french
+        else "<h1>Page not found</h1><p>This page does not exist, or has moved. "
+        "Try the search, or start again from the home page.</p>"
+    ),
+}
+sitemap_url_scheme = "{link}"
+sitemap_locales = [None]
+sitemap_show_lastmod = False

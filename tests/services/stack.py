@@ -1,0 +1,162 @@
+"""Une base, un broker, des processus : de quoi exécuter le projet pour de vrai."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE = 30.0  # seconds; nothing here is meant to take so long
+
+SCRIPT = """
+import django
+django.setup()
+from django.db import transaction
+from src.share_kernel.infrastructure.event_bus import publish_event
+from tests.services.shop.events import Deadly, Doomed, Endless, Marked, Sold
+from tests.services.shop.models import Effect
+"""
+
+
+def eventually(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
+    """Attend que *condition* soit vraie, et renvoie sa valeur."""
+    limit = time.monotonic() + deadline
+    while not (value := condition()):
+        assert time.monotonic() < limit, f"{what}: not in {deadline} s"
+        time.sleep(0.05)
+    return value
+
+
+@dataclass
+class Worker:
+    """Un vrai processus ``celery -A conf worker``."""
+
+    process: subprocess.Popen[bytes]
+    log_path: Path
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def waits_for(self, text: str) -> None:
+        eventually(lambda: text in self.log, f"{text!r} in the worker's log")
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def kill(self) -> None:
+        """Tue le processus et ses enfants, sans prévenir."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@dataclass
+class Stack:
+    """Les variables d’environnement d’une pile, et les processus qui les reçoivent."""
+
+    name: str
+    database_url: str
+    broker_url: str
+    folder: Path
+    queue: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:12]}")
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tests.services.settings",
+            "DATABASE_URL": self.database_url,
+            "BROKER_URL": self.broker_url,
+            "TEST_QUEUE": self.queue,
+            "TEST_ATTEMPTS": str(self.folder / "attempts.txt"),
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def migrate(self) -> None:
+        self.manage("migrate", "--run-syncdb", "--verbosity=0")
+
+    def manage(self, *args: str) -> str:
+        return self._python(str(ROOT / "manage.py"), *args)
+
+    def run(self, code: str, **env: str) -> str:
+        """Exécute *code* dans un processus du projet et renvoie ce qu’il affiche."""
+        return self._python("-c", SCRIPT + textwrap.dedent(code), **env)
+
+    def start(self, code: str) -> subprocess.Popen[str]:
+        """Démarre *code* dans un processus du projet, à qui parler par ses flux."""
+        return subprocess.Popen(
+            [sys.executable, "-c", SCRIPT + textwrap.dedent(code)],
+            cwd=ROOT,
+            env=self.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def _python(self, *args: str, **env: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *args],
+            cwd=ROOT,
+            env=self.env | env,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    @contextlib.contextmanager
+    def worker(self, **env: str) -> Iterator[Worker]:
+        log_path = self.folder / f"worker-{uuid.uuid4().hex[:6]}.log"
+        with log_path.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "conf", "worker", "--concurrency=1",
+                 "--loglevel=INFO", f"--hostname={uuid.uuid4().hex}@%h"],
+                cwd=ROOT, env=self.env | env, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        worker = Worker(process, log_path)
+        try:
+            worker.waits_for(" ready.")
+            yield worker
+        finally:
+            worker.stop()
+
+    def attempts(self, handler: str, label: str) -> int:
+        path = self.folder / "attempts.txt"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return lines.count(f"{handler} {label}")
+
+    def effects(self, label: str) -> list[str]:
+        """Renvoie « handler pid » pour chaque effet de cette étiquette, dans l’ordre."""
+        query = "SELECT handler || ' ' || pid FROM shop_effect WHERE label = {} ORDER BY id"
+        if self.database_url.startswith("sqlite"):
+            path = self.database_url.removeprefix("sqlite:///")
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                return [row[0] for row in connection.execute(query.format("?"), (label,))]
+        with psycopg.connect(self.database_url) as connection:
+            return [row[0] for row in connection.execute(query.format("%s"), (label,))]
+
+    def until_effects(self, label: str, count: int) -> list[str]:
+        eventually(lambda: len(self.effects(label)) >= count, f"{count} effects of {label}")
+        return self.effects(label)

@@ -1,0 +1,235 @@
+"""De vrais workers, sur SQLite + Redis et sur PostgreSQL + RabbitMQ."""
+
+import json
+import uuid
+from urllib.parse import urlsplit
+
+import pytest
+from kombu import Connection
+
+from tests.services.shop.events import Marked
+
+from .stack import Stack, Worker, eventually
+
+
+@pytest.fixture
+def label() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+def barrier(stack: Stack) -> None:
+    """Attend qu’un événement publié après tout le reste soit traité : la file est alors vide."""
+    label = uuid.uuid4().hex[:12]
+    stack.run(f"publish_event(Marked(label={label!r}))")
+    stack.until_effects(label, 1)
+
+
+def test_the_seeds_flow_from_end_to_end(stack: Stack, worker: Worker, label: str) -> None:
+    printed = stack.run(
+        f"""
+        from src.module.accounting.models import LedgerEntry
+        from src.module.invoicing.models import Invoice
+        from src.module.invoicing.services import approve_invoice
+        from src.module.tenant.services import create_tenant
+        with transaction.atomic():
+            create_tenant({label!r})
+            invoice = Invoice.objects.create(number={label!r}, customer_email="a@b.fr", total=3)
+            approve_invoice(invoice.pk)
+            print("ledger entries before commit:", LedgerEntry.objects.filter(
+                invoice_number={label!r}).count())
+        """
+    )
+
+    assert printed == "ledger entries before commit: 1\n"
+    worker.waits_for(f"Subject: Nouveau tenant {label}")
+    worker.waits_for(f"Sch\u00e9ma : {label}")
+    worker.waits_for(f"Facture_{label}")
+
+
+def test_async_handlers_run_in_the_worker(stack: Stack, worker: Worker, label: str) -> None:
+    publisher = stack.run(f"import os; print(os.getpid()); publish_event(Marked(label={label!r}))")
+
+    (effect,) = stack.until_effects(label, 1)
+    assert effect.split()[1] != publisher.strip()
+
+
+def test_a_rollback_sends_nothing(stack: Stack, worker: Worker, label: str) -> None:
+    stack.run(
+        f"""
+        try:
+            with transaction.atomic():
+                publish_event(Marked(label={label!r}))
+                raise ZeroDivisionError
+        except ZeroDivisionError:
+            pass
+        with transaction.atomic():
+            publish_event(Marked(label={label!r} + "-kept"))
+            try:
+                with transaction.atomic():
+                    publish_event(Marked(label={label!r}))
+                    raise ZeroDivisionError
+            except ZeroDivisionError:
+                pass
+        """
+    )
+    barrier(stack)
+
+    assert stack.effects(label) == []
+    assert len(stack.effects(f"{label}-kept")) == 1
+
+
+def test_one_failing_handler_of_three_runs_again_alone(
+    stack: Stack, worker: Worker, label: str
+) -> None:
+    stack.run(f"publish_event(Sold(label={label!r}))")
+
+    effects = stack.until_effects(label, 3)
+
+    assert sorted(effect.split()[0] for effect in effects) == ["first", "flaky", "third"]
+    assert [stack.attempts(name, label) for name in ("first", "flaky", "third")] == [1, 3, 1]
+    assert "the printer is warming up" in worker.log
+
+
+def test_giving_up_is_logged_with_the_whole_event(
+    stack: Stack, worker: Worker, label: str
+) -> None:
+    stack.run(f"publish_event(Doomed(label={label!r}))")
+    handlers = "tests.services.shop.handlers"
+
+    for name, reason in (("always_fails", "no paper left"), ("refuses", "this customer has left")):
+        worker.waits_for(f"Gave up handler {handlers}.{name} on event shop.doomed")
+        worker.waits_for(reason)
+    worker.waits_for(f'"label": "{label}"')
+    assert stack.attempts("always_fails", label) == 2
+    assert stack.attempts("refuses", label) == 1
+
+
+def test_an_endless_chain_stops_across_workers(stack: Stack, worker: Worker, label: str) -> None:
+    stack.run(f"publish_event(Endless(label={label!r}))")
+
+    worker.waits_for("a chain of 5 events, more than MAX_DEPTH allows")
+
+    correlations = stack.run(
+        f"print(Effect.objects.filter(label={label!r}).values('correlation_id').distinct().count())"
+    )
+    assert correlations == "1\n"
+    assert len(stack.effects(label)) == 3  # the fourth is rolled back by the refused publication
+
+
+class TestDeploySkew:
+    """Un worker plus ancien que celui qui publie garde le travail et le retente."""
+
+    @pytest.mark.parametrize(
+        ("changes", "handler", "words"),
+        [
+            ({}, "shop.handlers.added_today", "is named 'shop.handlers.added_today'"),
+            ({"event_type": "shop.new"}, "x", "No event class is registered as 'shop.new'"),
+            ({"event_version": 2}, "x", "is of version 2 and this code knows version 1"),
+        ],
+        ids=["unknown handler", "unknown event", "newer version"],
+    )
+    def test_is_kept_and_retried_then_given_up(
+        self, stack: Stack, worker: Worker, label: str, changes: dict[str, object], handler: str,
+        words: str,
+    ) -> None:  # fmt: skip
+        payload = Marked(label=label).to_dict() | changes
+
+        self.send(stack, payload, handler, skews=0)
+        worker.waits_for(f"on event {payload['event_type']} {payload['event_id']} (look-up 1 of 144")
+        worker.waits_for(words)
+        assert "is a deployment going on?" in worker.log
+        eventually(lambda: self.scheduled(stack, payload), "kept by the worker for later")
+
+        self.send(stack, payload, handler, skews=143)
+        worker.waits_for(f"Gave up handler {handler} on event {payload['event_type']}")
+        worker.waits_for(f'"label": "{label}"')
+
+    def send(self, stack: Stack, payload: dict[str, object], handler: str, skews: int) -> None:
+        stack.run(
+            f"""
+            from src.share_kernel.infrastructure.tasks import dispatch_async_event
+            dispatch_async_event.apply_async(
+                ({payload!r}, {handler!r}), headers={{"share_kernel_skews": {skews}}})
+            """
+        )
+
+    def scheduled(self, stack: Stack, payload: dict[str, object]) -> bool:
+        return str(payload["event_id"]) in stack.run(
+            "from conf.celery import app; print(app.control.inspect(timeout=2).scheduled())"
+        )
+
+
+class TestBadMessages:
+    @pytest.mark.parametrize(
+        ("args", "words"),
+        [
+            ([42, "x"], "a int instead of a payload"),
+            ([None, None], "a NoneType instead of a payload"),
+            ([{"event_type": ["x"]}, "x"], "names its event_type; this one has"),
+            ([{"event_type": "shop.marked"}, "x"], "field 'event_id' is missing"),
+        ],
+        ids=str,
+    )
+    def test_a_forged_message_is_an_error_not_a_crash(
+        self, stack: Stack, worker: Worker, args: list[object], words: str
+    ) -> None:
+        body = json.dumps([args, {}, {}])
+        headers = {
+            "lang": "py", "task": "share_kernel.dispatch_async_event", "id": str(uuid.uuid4()),
+            "root_id": None, "parent_id": None, "group": None, "retries": 7,
+        }  # fmt: skip
+        with Connection(stack.broker_url) as connection:
+            connection.Producer().publish(
+                body,
+                routing_key=stack.queue,
+                exchange="",
+                headers=headers,
+                content_type="application/json",
+                content_encoding="utf-8",
+            )
+
+        worker.waits_for(words)
+        barrier(stack)
+        assert worker.process.poll() is None
+
+    def test_nothing_is_imported_from_a_message(self, stack: Stack, worker: Worker) -> None:
+        payload = Marked(label="x").to_dict()
+        TestDeploySkew().send(stack, payload, "os.getcwd", skews=143)
+
+        worker.waits_for("Gave up handler os.getcwd")
+
+
+class TestKilled:
+    def test_a_killed_pool_process_runs_the_handler_again(
+        self, stack: Stack, worker: Worker, label: str
+    ) -> None:
+        stack.run(f"publish_event(Deadly(label={label!r}))")
+
+        stack.until_effects(label, 1)
+
+        assert stack.attempts("dies", label) == 2
+
+    def test_a_handler_that_always_kills_is_bounded(self, stack: Stack, label: str) -> None:
+        mine = Stack(stack.name, stack.database_url, stack.broker_url, stack.folder)
+        with mine.worker(TEST_MAX_ATTEMPTS="3") as worker:
+            mine.run(f"publish_event(Deadly(label={label!r}, always=True))")
+            worker.waits_for("Gave up handler tests.services.shop.handlers.dies")
+            barrier(mine)
+
+        assert mine.attempts("dies", label) == 3
+
+    def test_a_killed_worker_gives_its_message_back(self, stack: Stack, label: str) -> None:
+        """Avec Redis, le message revient au bout de visibility_timeout, une heure : trop long ici."""
+        if urlsplit(stack.broker_url).scheme == "redis":
+            return
+        mine = Stack(stack.name, stack.database_url, stack.broker_url, stack.folder)
+        payload = Marked(label=label).to_dict()
+        with mine.worker() as first:
+            TestDeploySkew().send(mine, payload, "added_today", skews=0)
+            first.waits_for("look-up 1 of 144")
+            first.kill()
+        with mine.worker() as second:
+            assert second.process.poll() is None
+            eventually(lambda: TestDeploySkew().scheduled(mine, payload), "held by the new worker")
+
+

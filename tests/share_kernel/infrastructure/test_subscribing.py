@@ -1,0 +1,247 @@
+import functools
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from src.share_kernel.domain.domain_event import DomainEvent, SubscriptionError, register_event
+from src.share_kernel.infrastructure.event_bus import (
+    EventBus,
+    event_bus,
+    publish_event,
+    subscribe_async,
+    subscribe_sync,
+    unsubscribe,
+)
+from src.share_kernel.infrastructure.subscriptions import Subscription
+from tests.share_kernel.events import OrderPlaced
+
+
+def count_order(event: OrderPlaced) -> None: ...
+
+
+def count_again(event: OrderPlaced) -> None: ...
+
+
+async def count_later(event: OrderPlaced) -> None: ...
+
+
+class Ledger:
+    def record(self, event: OrderPlaced) -> None: ...
+
+    @classmethod
+    def rebuild(cls, event: OrderPlaced) -> None: ...
+
+    def __call__(self, event: OrderPlaced) -> None: ...
+
+
+class Later:
+    async def __call__(self, event: OrderPlaced) -> None: ...
+
+
+def placed() -> list[Subscription]:
+    return [item for item in event_bus.subscriptions() if item.event_type == "shop.order_placed"]
+
+
+def names() -> list[str]:
+    return [item.name for item in placed()]
+
+
+here = __name__
+
+
+class TestForms:
+    def test_by_name(self) -> None:
+        assert subscribe_sync("shop.order_placed", count_order) is count_order
+        assert names() == [f"{here}.count_order"]
+
+    def test_by_class(self) -> None:
+        assert subscribe_async(OrderPlaced, count_order) is count_order
+        assert names() == [f"{here}.count_order"]
+
+    def test_as_a_decorator(self) -> None:
+        assert subscribe_sync(OrderPlaced)(count_order) is count_order
+        assert (
+            subscribe_async(OrderPlaced, max_attempts=3, queue="slow")(count_again) is count_again
+        )
+
+        sync, late = placed()
+        assert (sync.is_async, sync.handler) == (False, count_order)
+        assert (late.is_async, late.max_attempts, late.queue) == (True, 3, "slow")
+
+    @pytest.mark.parametrize("event_type", [None, 3, int, DomainEvent, object()])
+    def test_anything_else_is_refused(self, event_type: Any) -> None:
+        with pytest.raises(
+            SubscriptionError, match="neither an event name nor a DomainEvent class"
+        ):
+            subscribe_sync(event_type, count_order)
+
+
+class TestTwice:
+    @pytest.mark.parametrize("subscribe", [subscribe_sync, subscribe_async])
+    def test_the_same_handler_twice_is_one_subscription(
+        self, subscribe: Callable[..., Any]
+    ) -> None:
+        subscribe(OrderPlaced, count_order)
+        subscribe("shop.order_placed", count_order)
+
+        assert names() == [f"{here}.count_order"]
+
+    def test_a_bound_method_twice_is_one_subscription(self) -> None:
+        ledger = Ledger()
+        subscribe_sync(OrderPlaced, ledger.record)
+        subscribe_sync(OrderPlaced, ledger.record)
+
+        assert len(names()) == 1
+
+    @pytest.mark.parametrize("subscribe", [subscribe_sync, subscribe_async])
+    def test_a_redefined_function_replaces_the_former(self, subscribe: Callable[..., Any]) -> None:
+        namespace: dict[str, Any] = {"__name__": "shop.handlers"}
+        for _ in range(2):
+            exec("def ship(event): ...", namespace)
+            subscribe(OrderPlaced, namespace["ship"])
+
+        assert names() == ["shop.handlers.ship"]
+        assert placed()[0].handler is namespace["ship"]
+
+    def test_two_lambdas_are_two_sync_handlers(self) -> None:
+        subscribe_sync(OrderPlaced, lambda event: None)
+        subscribe_sync(OrderPlaced, lambda event: None)
+
+        assert len(names()) == 2
+
+    def test_two_functions_under_one_async_name_are_an_error(self) -> None:
+        subscribe_async(OrderPlaced, count_order, name="count")
+
+        with pytest.raises(
+            SubscriptionError, match=r"Two functions .*'count'.*count_order.*count_a"
+        ):
+            subscribe_async(OrderPlaced, count_again, name="count")
+        assert names() == ["count"]
+
+    def test_two_lambdas_under_one_async_name_are_an_error(self) -> None:
+        subscribe_async(OrderPlaced, lambda event: None, name="count")
+
+        with pytest.raises(SubscriptionError, match="under the name 'count'"):
+            subscribe_async(OrderPlaced, lambda event: None, name="count")
+
+    def test_a_handler_may_be_both_sync_and_async(self) -> None:
+        subscribe_sync(OrderPlaced, count_order)
+        subscribe_async(OrderPlaced, count_order)
+
+        assert len(names()) == 2
+
+
+class TestStableNames:
+    @pytest.mark.parametrize(
+        "handler",
+        [lambda event: None, Ledger(), Ledger().record, functools.partial(count_order)],
+        ids=["lambda", "instance", "bound method", "partial"],
+    )
+    def test_an_async_handler_without_one_is_refused(self, handler: Any) -> None:
+        with pytest.raises(SubscriptionError, match=r"no name that another process.*pass name="):
+            subscribe_async(OrderPlaced, handler)
+        subscribe_sync(OrderPlaced, handler)
+        subscribe_async(OrderPlaced, handler, name="ledger")
+
+        assert names()[-1] == "ledger"
+
+    def test_a_local_function_needs_a_name(self) -> None:
+        def local(event: OrderPlaced) -> None: ...
+
+        with pytest.raises(SubscriptionError, match="a local function"):
+            subscribe_async(OrderPlaced, local)
+
+    def test_a_class_method_has_one(self) -> None:
+        subscribe_async(OrderPlaced, Ledger.rebuild)
+
+        assert names() == [f"{here}.Ledger.rebuild"]
+
+    def test_a_function_of_the_shell_has_one(self) -> None:
+        namespace: dict[str, Any] = {}
+        exec("def ship(event): ...", namespace)
+        namespace["ship"].__module__ = None
+        subscribe_async(OrderPlaced, namespace["ship"])
+
+        assert names() == ["__main__.ship"]
+
+
+class TestRefused:
+    @pytest.mark.parametrize("handler", [count_later, Later(), functools.partial(count_later)])
+    def test_a_coroutine_cannot_be_sync(self, handler: Any) -> None:
+        with pytest.raises(SubscriptionError, match="cannot run inside the transaction"):
+            subscribe_sync(OrderPlaced, handler)
+
+    @pytest.mark.parametrize("handler", [lambda: None, lambda a, b: None, lambda *, event: None])
+    def test_a_handler_takes_one_argument(self, handler: Any) -> None:
+        with pytest.raises(SubscriptionError, match="it must take one argument, the event"):
+            subscribe_sync(OrderPlaced, handler)
+
+    def test_what_cannot_be_called(self) -> None:
+        with pytest.raises(SubscriptionError, match="'ship' cannot handle .* not callable"):
+            subscribe_sync(OrderPlaced, "ship")  # type: ignore[call-overload]
+
+    def test_no_attempt_at_all(self) -> None:
+        with pytest.raises(SubscriptionError, match="max_attempts is 0"):
+            subscribe_async(OrderPlaced, count_order, max_attempts=0)
+
+
+class TestUnsubscribe:
+    def test_undoes_a_subscription(self) -> None:
+        seen: list[Any] = []
+        subscribe_sync(OrderPlaced, seen.append)
+        publish_event(OrderPlaced())
+
+        assert unsubscribe(OrderPlaced, seen.append) is True
+        publish_event(OrderPlaced())
+
+        assert len(seen) == 1
+
+    def test_says_when_there_was_none(self) -> None:
+        assert unsubscribe("shop.order_placed", count_order) is False
+
+
+class TestThreads:
+    def test_subscribing_while_another_thread_publishes(self) -> None:
+        """Rien ne se perd ni ne casse : chaque publication voit un état entier."""
+        stop, errors = threading.Event(), []
+
+        def publish() -> None:
+            try:
+                while not stop.is_set():
+                    publish_event(OrderPlaced())
+            except Exception as error:
+                errors.append(error)
+
+        publisher = threading.Thread(target=publish)
+        publisher.start()
+        seen: list[Any] = []
+        for _ in range(300):
+            handler = functools.partial(lambda event: None)
+            subscribe_sync(OrderPlaced, handler)
+            unsubscribe(OrderPlaced, handler)
+        subscribe_sync(OrderPlaced, seen.append)
+        stop.set()
+        publisher.join()
+        before = len(seen)
+        publish_event(OrderPlaced())
+
+        assert errors == []
+        assert len(seen) == before + 1
+
+
+def test_another_bus_keeps_its_own_subscriptions() -> None:
+    @register_event
+    @dataclass(frozen=True)
+    class Local(DomainEvent):
+        event_type = "tests.local"
+
+    bus, seen = EventBus(), []  # type: ignore[var-annotated]
+    bus.subscribe_sync(Local, seen.append)
+
+    publish_event(Local())
+    bus.publish(Local())
+
+    assert len(seen) == 1

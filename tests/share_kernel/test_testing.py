@@ -1,0 +1,157 @@
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.test import TestCase
+
+from src.share_kernel.domain.domain_event import (
+    DomainEvent,
+    UnknownEventTypeError,
+    get_event_class,
+    register_event,
+)
+from src.share_kernel.infrastructure import dispatch
+from src.share_kernel.infrastructure.event_bus import (
+    EventBus,
+    event_bus,
+    publish_event,
+    subscribe_async,
+    subscribe_sync,
+)
+from src.share_kernel.testing import deliver_pending, isolated_bus, record_events
+from tests.share_kernel.events import OrderPaid, OrderPlaced
+
+
+class TestIsolatedBus:
+    def test_restores_subscriptions_event_types_and_breaker(self) -> None:
+        before = event_bus.subscriptions()
+        with isolated_bus() as bus:
+            subscribe_sync("tests.temporary", lambda event: None)
+            register_event(Temporary)
+            dispatch.breaker.trip()
+            assert bus is event_bus
+
+        assert event_bus.subscriptions() == before
+        assert not dispatch.breaker.is_open(float("inf"))
+        with pytest.raises(UnknownEventTypeError):
+            get_event_class("tests.temporary")
+
+    def test_restores_after_an_error(self) -> None:
+        before = event_bus.subscriptions()
+        with pytest.raises(ZeroDivisionError), isolated_bus():
+            subscribe_sync(OrderPlaced, lambda event: None)
+            raise ZeroDivisionError
+
+        assert event_bus.subscriptions() == before
+
+
+class TestRecordEvents:
+    def test_lists_what_is_published_while_handlers_run(self) -> None:
+        seen: list[Any] = []
+        subscribe_sync(OrderPlaced, seen.append)
+
+        with record_events() as events:
+            publish_event(OrderPlaced())
+            publish_event(OrderPaid())
+        publish_event(OrderPlaced())
+
+        assert [type(event) for event in events] == [OrderPlaced, OrderPaid]
+        assert len(seen) == 2
+
+    def test_blocks_may_be_nested(self) -> None:
+        with record_events() as outer, record_events() as inner:
+            publish_event(OrderPlaced())
+
+        assert outer == inner
+        assert len(outer) == 1
+
+
+class TestDeliverPending(TestCase):
+    def test_runs_after_commit_work_through_json(self) -> None:
+        seen: list[Any] = []
+        with isolated_bus():
+            subscribe_async(OrderPlaced, seen.append, name="seen")
+            event = OrderPlaced()
+            publish_event(event)
+            assert seen == []
+
+            assert deliver_pending() == 1
+            assert deliver_pending() == 0
+
+        assert seen == [event]
+
+    def test_skips_what_a_savepoint_has_rolled_back(self) -> None:
+        with isolated_bus():
+            subscribe_async(OrderPlaced, lambda event: None, name="h")
+            with pytest.raises(ZeroDivisionError), transaction.atomic():
+                publish_event(OrderPlaced())
+                raise ZeroDivisionError
+
+            assert deliver_pending() == 0
+
+    def test_delivers_what_handlers_publish(self) -> None:
+        paid: list[Any] = []
+        with isolated_bus():
+            subscribe_async(OrderPlaced, lambda event: publish_event(OrderPaid()), name="pay")
+            subscribe_async(OrderPaid, paid.append, name="paid")
+            publish_event(OrderPlaced())
+
+            assert deliver_pending() == 2
+
+        assert len(paid) == 1
+
+    def test_raises_a_handlers_error_after_running_the_others(self) -> None:
+        seen: list[Any] = []
+        with isolated_bus():
+            subscribe_async(OrderPlaced, fail, name="fail")
+            subscribe_async(OrderPlaced, seen.append, name="seen")
+            publish_event(OrderPlaced())
+
+            with pytest.raises(ValueError, match="no paper left") as caught:
+                deliver_pending()
+
+        assert caught.value.__notes__[0].startswith("In async handler fail of event shop.order_pl")
+        assert len(seen) == 1
+
+    def test_raises_a_group_when_several_fail(self) -> None:
+        with isolated_bus():
+            subscribe_async(OrderPlaced, fail, name="fail")
+            subscribe_async(OrderPlaced, fail, name="fail again", max_attempts=1)
+            subscribe_async(OrderPaid, fail, name="fail")
+            publish_event(OrderPlaced())
+            publish_event(OrderPaid())
+
+            with pytest.raises(ExceptionGroup, match="2 async handlers failed"):
+                deliver_pending()
+
+    def test_leaves_the_projects_own_callbacks_alone(self) -> None:
+        called: list[str] = []
+        with isolated_bus():
+            subscribe_async(OrderPlaced, lambda event: None, name="h")
+            with self.captureOnCommitCallbacks() as callbacks:
+                transaction.on_commit(lambda: called.append("mine"))
+                publish_event(OrderPlaced())
+                deliver_pending()
+
+        assert len(callbacks) == 1
+        assert called == []
+
+
+def fail(event: DomainEvent) -> None:
+    raise ValueError("no paper left")
+
+
+@dataclass(frozen=True)
+class Temporary(DomainEvent):
+    event_type = "tests.temporary"
+
+
+def test_the_fixtures_bear_the_same_names(
+    isolated_bus: EventBus, record_events: list[DomainEvent], deliver_pending: Any, db: None
+) -> None:
+    isolated_bus.subscribe_async(OrderPlaced, lambda event: None, name="h")
+    publish_event(OrderPlaced())
+
+    assert len(record_events) == 1
+    assert deliver_pending() == 1
