@@ -1,6 +1,109 @@
+"""Exécute chaque extrait Python des pages, tel que le lecteur le copie."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+import unittest
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from sybil import Document, Example, Region, Sybil
+
+from src.share_kernel.testing import isolated_bus
+
+ROOT = Path(__file__).resolve().parent
+
 collect_ignore_glob = [
     "docs/conf.py",  # --doctest-modules would import it as conf, the name of a package
     "docs/_ext/*",
     "noxfile.py",
     "tests/services/shop/*",  # an application that only the service tests install
 ]
+
+# A Python block, then, after blank lines only, the text block that shows what it prints.
+MARKDOWN = re.compile(
+    r"^```python\n(?P<code>.*?)^```$(?:\n+^```text\n(?P<output>.*?)^```$)?",
+    re.MULTILINE | re.DOTALL,
+)
+RST = re.compile(
+    r"^\.\. code-block:: python\n\n(?P<code>(?:[ ]{3}.*\n|\n)+)"
+    r"(?:^\.\. code-block:: text\n\n(?P<output>(?:[ ]{3}.*\n|\n)+))?",
+    re.MULTILINE,
+)
+
+
+def python_blocks(document: Document) -> Iterable[Region]:
+    """Trouve les extraits d’une page, chacun avec la sortie qu’elle annonce."""
+    is_rst = document.path.endswith(".rst")
+    for match in (RST if is_rst else MARKDOWN).finditer(document.text):
+        code, output = match["code"], match["output"] or ""
+        if is_rst:
+            code, output = dedent(code), dedent(output)
+        yield Region(match.start("code"), match.end("code"), (code, output), run)
+
+
+def dedent(block: str) -> str:
+    lines = [line.removeprefix("   ") for line in block.splitlines()]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def run(example: Example) -> str | None:
+    """Exécute un extrait dans le module de sa page et compare ce qu’il affiche."""
+    code, expected = example.parsed
+    namespace = module_of(example.document).__dict__
+    # Blank lines first, so that a traceback shows the line of the page.
+    source = compile("\n" * (example.line - 1) + code, example.path, "exec", dont_inherit=True)
+    printed = io.StringIO()
+    before = set(namespace)
+    with contextlib.redirect_stdout(printed):
+        exec(source, namespace)
+    for name in set(namespace) - before:
+        if isinstance(namespace[name], type) and issubclass(namespace[name], unittest.TestCase):
+            run_test_case(namespace[name])
+    if printed.getvalue().rstrip() == expected.rstrip():
+        return None
+    return f"The page shows:\n{expected}\nThe block prints:\n{printed.getvalue()}"
+
+
+def run_test_case(case: type[unittest.TestCase]) -> None:
+    """Un TestCase montré sur une page doit passer."""
+    if case.__module__.startswith("page_"):
+        result = unittest.TestResult()
+        unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
+        assert result.testsRun
+        assert result.wasSuccessful(), "\n".join(text for _, text in result.errors + result.failures)
+
+
+def module_of(document: Document) -> ModuleType:
+    """Une page est un module importable : les handlers y ont un nom, les annotations un sens."""
+    name = "page_" + re.sub(r"\W", "_", str(Path(document.path).relative_to(ROOT)))
+    if name not in sys.modules:
+        sys.modules[name] = ModuleType(name)
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def _page(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Une page a sa base, vraiment validée, et rend le bus comme elle l’a trouvé."""
+    with django_db_blocker.unblock(), isolated_bus():
+        yield
+        call_command("flush", interactive=False, verbosity=0)
+
+
+@pytest.fixture(autouse=True)
+def _mail(settings: Any) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+
+
+pytest_collect_file: Callable[..., Any] = Sybil(
+    parsers=[python_blocks],
+    patterns=["docs/*.md", "docs/*/*.md", "docs/*/*.rst", "README.md"],
+    fixtures=["_page"],
+).pytest()

@@ -4,6 +4,7 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 HERE = Path(__file__).resolve().parent
@@ -40,10 +41,13 @@ assert all(find_spec(name.partition(".")[0]) for name in extensions)
 exclude_patterns = ["_build", "_ext", "conftest.py"]
 templates_path = ["_templates"]
 nitpicky = True
+suppress_warnings = ["config.cache"]  # typehints_formatter, below, is a function
 
 # Translations
 locale_dirs = [str(ROOT / "locale")]
 gettext_compact = False
+gettext_last_translator = ""
+gettext_language_team = ""
 gettext_location = False
 gettext_uuid = False
 smartquotes = False  # its French rules are wrong: the pages hold the real characters
@@ -59,7 +63,15 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 celery_task_prefix = "tâche" if language == "fr" else "task"
 always_use_bars_union = True
-typehints_defaults = None
+typehints_document_rtype_none = False
+add_module_names = False
+
+
+def typehints_formatter(annotation: object, _config: object) -> str | None:
+    """Écrit une variable de type par son nom, sans la décrire."""
+    return f"``{annotation.__name__}``" if isinstance(annotation, TypeVar) else None
+
+
 
 INVENTORIES = ROOT / "conf" / "inventories"  # kept as data: a build needs no network
 _in_french = language == "fr"
@@ -74,6 +86,9 @@ intersphinx_mapping = {
     ),
     "celery": ("https://docs.celeryq.dev/en/stable", str(INVENTORIES / "celery.inv")),
 }
+nitpick_ignore = [
+    ("py:class", "src.share_kernel.infrastructure.dispatch.Dispatch"),  # the inner seam
+]
 nitpick_ignore_regex = [
     ("py:class", r".*\bH$"),  # type variables have no page
     ("py:class", r".*\bE$"),

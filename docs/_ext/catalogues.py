@@ -1,4 +1,4 @@
-"""Les catalogues de traduction : les mettre à jour, ou refuser qu’ils soient en retard.
+"""Les catalogues de traduction : les mettre à jour, ou refuser qu’ils soient en retard.
 
 ``maj`` réécrit les catalogues d’après les pages. ``verifie`` échoue sur tout message non
 traduit, flou, périmé ou orphelin, et sur une phrase française laissée en guise de traduction.
@@ -20,6 +20,7 @@ from babel.messages.pofile import read_po, write_po
 ROOT = Path(__file__).resolve().parents[2]
 ENGLISH = ROOT / "locale" / "en" / "LC_MESSAGES"
 FRENCH = ROOT / "locale" / "fr" / "LC_MESSAGES"
+SHOWN = 25  # faults, at most
 TEMPLATES = Path("sphinx.po")  # strings of the templates: their msgids are English
 
 # What Sphinx extracts although nobody has to translate it: field labels, which each build
@@ -80,6 +81,8 @@ def update(extracted: dict[Path, Catalog]) -> None:
             catalog.obsolete.clear()
             if before == [message.id for message in catalog]:
                 continue
+        catalog.header_comment = "# Mis à jour par `make traduire`, traduit à la main."
+        catalog.fuzzy = False
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             write_po(file, catalog, width=0, no_location=True, ignore_obsolete=True)
@@ -97,7 +100,7 @@ def orphans(extracted: dict[Path, Catalog]) -> list[Path]:
 
 
 def faults(extracted: dict[Path, Catalog]) -> Iterator[str]:
-    """Nomme chaque message en retard : fichier, ligne, texte."""
+    """Nomme chaque message en retard : fichier, ligne, texte."""
     for name, template in extracted.items():
         path, locale = target(name)
         shown = path.relative_to(ROOT)
@@ -150,7 +153,9 @@ def main(action: str) -> int:
     if action == "maj":
         update(extracted)
     found = late(extracted)
-    print(*found, sep="\n" if found else "")
+    print(*found[:SHOWN], sep="\n")
+    if len(found) > SHOWN:
+        print(f"… and {len(found) - SHOWN} more")
     count = sum(len([m for m in catalog if m.id]) for catalog in extracted.values())
     print(f"{count} messages, {len(found)} to translate or update.")
     if found and action == "verifie":

@@ -18,7 +18,7 @@ LANGUAGES = ("fr", "en")
 
 
 def start(language: str) -> subprocess.Popen[str]:
-    """Lance la construction d’une langue ; un avertissement de Sphinx la fait échouer."""
+    """Lance la construction d’une langue ; un avertissement de Sphinx la fait échouer."""
     return subprocess.Popen(
         [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going", "-b", "html",
          "-D", f"language={language}", "-d", f"build/doctrees/{language}",
@@ -30,7 +30,7 @@ def start(language: str) -> subprocess.Popen[str]:
 
 
 def main() -> int:
-    """Construit tout, dit ce qui est fait et ce qui manque ; renvoie le code de sortie."""
+    """Construit tout, dit ce qui est fait et ce qui manque ; renvoie le code de sortie."""
     began = time.monotonic()
     print(f"Building the site in {' and '.join(LANGUAGES)} …", flush=True)
     builds = {language: start(language) for language in LANGUAGES}

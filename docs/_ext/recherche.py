@@ -1,4 +1,4 @@
-"""Recherche française qui ignore les accents : « repartition » trouve « répartition »."""
+"""Recherche française qui ignore les accents : « repartition » trouve « répartition »."""
 
 from __future__ import annotations
 

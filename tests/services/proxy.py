@@ -28,7 +28,7 @@ class Proxy:
                     item.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 else:
                     item.shutdown(socket.SHUT_RDWR)
-                item.close()
+            item.close()
         self._sockets.clear()
 
     def stop(self) -> None:

@@ -45,7 +45,7 @@ _Plan: TypeAlias = tuple[tuple[Handler, ...], tuple[Subscription, ...]] | None
 class EventBus:
     """Relie ceux qui publient un événement à ceux qui y réagissent.
 
-    Le bus global est :data:`event_bus`. Un autre bus sert rarement : les workers Celery ne
+    Le bus global est ``event_bus``. Un autre bus sert rarement : les workers Celery ne
     connaissent que le bus global, et un autre exécute ses handlers asynchrones dans le processus.
 
     Args:
