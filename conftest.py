@@ -97,11 +97,6 @@ def _page(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
         call_command("flush", interactive=False, verbosity=0)
 
 
-@pytest.fixture(autouse=True)
-def _mail(settings: Any) -> None:
-    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
-
-
 pytest_collect_file: Callable[..., Any] = Sybil(
     parsers=[python_blocks],
     patterns=["docs/*.md", "docs/*/*.md", "docs/*/*.rst", "README.md"],

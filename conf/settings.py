@@ -40,8 +40,6 @@ LANGUAGE_CODE = "fr"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
-EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
-
 # Every key is optional; these are the defaults.
 EVENT_BUS = {
     "TENANT_CONTEXT": None,

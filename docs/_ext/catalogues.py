@@ -30,7 +30,7 @@ _NOISE = re.compile(rf"^(:sphinx_autodoc_typehints_type:.*|:py:\w+:`[^`]*`|{_LAB
 
 # Words and marks that no English sentence holds.
 _FRENCH = re.compile(
-    r"\b(le|les|des|une|dans|est|sont|qui|avec|pour|vous|cette|événements?)\b|[«»œ]", re.IGNORECASE
+    r"\b(le|les|des|un|une|dans|est|sont|qui|avec|pour|vous|cette|événements?)\b|[«»œ]", re.IGNORECASE
 )
 
 

@@ -1,3 +1,3 @@
-"""La version de cette copie ; le CHANGELOG du dépôt dit ce qui a changé depuis."""
+"""La version de cette copie ; le CHANGELOG du dépôt dit ce qui a changé depuis."""
 
 __version__ = "0.1.0"

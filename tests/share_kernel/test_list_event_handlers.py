@@ -26,7 +26,7 @@ def test_shows_who_reacts_to_what() -> None:
         [
             "invoicing.invoice_approved",
             "async",
-            "src.module.notification.handlers.send_approval_email",
+            "src.module.notification.handlers.notify_customer",
             "src.module.notification.handlers",
         ],
         [
