@@ -25,7 +25,7 @@ TEMPLATES = Path("sphinx.po")  # strings of the templates: their msgids are Engl
 
 # What Sphinx extracts although nobody has to translate it: field labels, which each build
 # writes in its own language, and the markup of types.
-_LABELS = "Paramètres|Type renvoyé|Renvoie|Lève|Exemple|Génère|Avertissements"
+_LABELS = "Paramètres|Type renvoyé|Renvoie|Lève|Exemple|Génère|Yields|Avertissements"
 _NOISE = re.compile(rf"^(:sphinx_autodoc_typehints_type:.*|:py:\w+:`[^`]*`|{_LABELS})$", re.DOTALL)
 
 # Words and marks that no English sentence holds.

@@ -106,13 +106,15 @@ class DomainEvent:
         Raises:
             PayloadError: une valeur n’a pas d’écriture JSON.
         """
-        envelope = {"event_type": self.event_type, "event_version": self.event_version}
         try:
-            return envelope | payload.encode(self)
+            data = payload.encode(self)
         except PayloadError as error:
             raise PayloadError(
                 f"{self.event_type} {self.event_id} cannot be written in JSON: {error}"
             ) from None
+        data["event_type"] = self.event_type
+        data["event_version"] = self.event_version
+        return data
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -130,20 +132,19 @@ class DomainEvent:
             PayloadError: un champ manque ou n’a pas le bon type ; le message le nomme.
         """
         event_class = get_event_class(_wire_name_in(data))
-        label = f"{event_class.event_type} {data.get('event_id', '(no event_id)')}"
-        if not issubclass(event_class, cls):
-            raise PayloadError(
-                f"{label} is a {event_class.__qualname__}, not a {cls.__qualname__}. "
-                "Call from_dict on DomainEvent."
-            )
-        data = _at_current_version(data, event_class, label)
-        for name in _REQUIRED:
-            if name not in data:
-                raise PayloadError(f"{label} cannot be rebuilt: field {name!r} is missing")
         try:
+            if not issubclass(event_class, cls):
+                raise PayloadError(f"it is a {event_class.__qualname__}, not a {cls.__qualname__}")
+            version = data.get("event_version")
+            if version != event_class.event_version or type(version) is not int:
+                data = _at_current_version(data, event_class)
+            for name in _REQUIRED:
+                if name not in data:
+                    raise PayloadError(f"field {name!r} is missing")
             return payload.decode(data, event_class)
         except PayloadError as error:
-            raise PayloadError(f"{label} cannot be rebuilt: {error}") from None
+            label = f"{event_class.event_type} {data.get('event_id', '(no event_id)')}"
+            raise PayloadError(f"{label} cannot be rebuilt: {error}") from error.__cause__
 
     @classmethod
     def upcast(cls, data: dict[str, Any], from_version: int) -> dict[str, Any]:
@@ -207,15 +208,14 @@ def _wire_name_in(data: object) -> str:
     return name
 
 
-def _at_current_version(
-    data: dict[str, Any], event_class: type[DomainEvent], label: str
-) -> dict[str, Any]:
+def _at_current_version(data: dict[str, Any], event_class: type[DomainEvent]) -> dict[str, Any]:
     version, current = data.get("event_version", 1), event_class.event_version
     if type(version) is not int or version < 1:
-        raise PayloadError(f"{label} has event_version {version!r:.100}, not a whole number from 1")
+        raise PayloadError(f"event_version is {version!r:.100}, not a whole number from 1")
     if version > current:
         raise NewerEventVersionError(
-            f"{label} is of version {version} and this code knows version {current}. "
+            f"{event_class.event_type} {data.get('event_id', '(no event_id)')} is of version "
+            f"{version} and this code knows version {current}. "
             "Deploy the newer code to this process."
         )
     if version == current:
@@ -223,6 +223,4 @@ def _at_current_version(
     try:
         return event_class.upcast(copy.deepcopy(data), version)
     except Exception as error:
-        raise PayloadError(
-            f"{label} could not be upcast from version {version} to {current}: {error!r}"
-        ) from error
+        raise PayloadError(f"upcast from version {version} to {current}: {error!r}") from error

@@ -26,10 +26,9 @@ def encode(value: object) -> dict[str, Any]:
         PayloadError: une valeur n’a pas d’écriture JSON.
     """
     try:
-        encoded: dict[str, Any] = msgspec.to_builtins(value, str_keys=True)
+        return msgspec.to_builtins(value, str_keys=True)  # type: ignore[no-any-return]
     except _REFUSALS as error:
         raise PayloadError(str(error)) from None
-    return encoded
 
 
 def decode(data: object, into: type[T]) -> T:

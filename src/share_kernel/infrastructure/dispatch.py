@@ -80,10 +80,17 @@ def run_here(dispatch: Dispatch, subscriptions: Sequence[Subscription] | None = 
 def celery_is_available() -> bool:
     """Dit si Celery est installé et configuré avec un broker ; ne l’interroge pas.
 
-    Sous ``task_always_eager`` rien ne part : le repli fait de même, une seule fois.
+    Sous ``task_always_eager`` rien ne part : le repli fait de même, une seule fois.
     """
     conf = celery_conf()
-    return conf is not None and bool(broker_url(conf)) and not conf.task_always_eager
+    if conf is None:
+        return False
+    # Reading Celery’s settings costs a tenth of sending a task. Code changes them through
+    # conf.changes: the answer is kept until one of these values does.
+    state = (id(conf), *(str(conf.changes.get(key)) for key in _DECISIVE))
+    if state not in _answers:
+        _answers[state] = bool(broker_url(conf)) and not conf.task_always_eager
+    return _answers[state]
 
 
 def celery_conf() -> Any:
@@ -92,8 +99,12 @@ def celery_conf() -> Any:
 
 
 def broker_url(conf: Any) -> Any:
-    """Renvoie l’adresse du broker où publier : un texte, une liste, ou rien."""
+    """Renvoie l’adresse du broker où publier : un texte, une liste, ou rien."""
     return conf.broker_write_url or conf.broker_url
+
+
+_DECISIVE = ("broker_url", "broker_write_url", "task_always_eager")
+_answers: dict[tuple[object, ...], bool] = {}
 
 
 def _send(dispatch: Dispatch) -> Sequence[Subscription]:

@@ -143,9 +143,9 @@ class TestFromDict:
             ({"parcels": "two"}, r"sales\.order_shipped \S+ cannot be rebuilt: .*`int`.*parcels"),
             ({"occurred_at": "2026-01-01T00:00:00"}, "occurred_at is naive"),
             ({"event_id": 5}, r"event_id"),
-            ({"event_version": "1"}, "event_version '1', not a whole number"),
-            ({"event_version": True}, "event_version True, not a whole number"),
-            ({"event_version": 0}, "event_version 0, not a whole number"),
+            ({"event_version": "1"}, "event_version is '1', not a whole number"),
+            ({"event_version": True}, "event_version is True, not a whole number"),
+            ({"event_version": 0}, "event_version is 0, not a whole number"),
             ({"event_type": None}, "names its event_type; this one has None"),
             ({"event_type": 3}, "names its event_type; this one has 3"),
         ],
@@ -173,7 +173,7 @@ class TestFromDict:
         class OrderLost(DomainEvent):
             event_type = "sales.order_lost"
 
-        with pytest.raises(PayloadError, match=r"is a OrderShipped, not a .*OrderLost"):
+        with pytest.raises(PayloadError, match="it is a OrderShipped, not a .*OrderLost"):
             OrderLost.from_dict(payload())
 
     def test_a_deeply_nested_payload_is_an_error_not_a_crash(self) -> None:
@@ -232,7 +232,7 @@ class TestVersions:
             def upcast(cls, data: dict[str, Any], from_version: int) -> dict[str, Any]:
                 raise KeyError("gone")
 
-        with pytest.raises(PayloadError, match=r"sales\.broken .* from version 1 to 3: KeyError"):
+        with pytest.raises(PayloadError, match=r"sales\.broken .* upcast from version 1 to 3: KeyError"):
             DomainEvent.from_dict(payload(event_type="sales.broken"))
 
 

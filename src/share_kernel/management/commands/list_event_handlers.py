@@ -15,6 +15,7 @@ from ...infrastructure.subscriptions import Subscription
 class Command(BaseCommand):
     """Affiche chaque événement, ses handlers, leur mode et leur module."""
 
+    requires_system_checks = ()  # it is what one runs when a check complains
     help = "Show who reacts to which event: sync or async, from which module."
 
     def add_arguments(self, parser: CommandParser) -> None:
