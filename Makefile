@@ -23,10 +23,9 @@ test: $(READY) build/site/index.html ## Exécute les tests et chaque exemple des
 doctest: $(READY) ## Exécute seulement les exemples des pages et des docstrings.
 	@$(BIN)/python -m pytest docs src README.md
 
-lint: $(READY) ## Vérifie le style, l’orthographe anglaise et les imports.
+lint: $(READY) ## Vérifie le style et les imports.
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
-	@$(BIN)/codespell
 	@$(BIN)/lint-imports
 
 types: $(READY) ## Vérifie les types.

@@ -78,7 +78,9 @@ def run_test_case(case: type[unittest.TestCase]) -> None:
         result = unittest.TestResult()
         unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
         assert result.testsRun
-        assert result.wasSuccessful(), "\n".join(text for _, text in result.errors + result.failures)
+        assert result.wasSuccessful(), "\n".join(
+            text for _, text in result.errors + result.failures
+        )
 
 
 def module_of(document: Document) -> ModuleType:

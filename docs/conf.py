@@ -72,7 +72,6 @@ def typehints_formatter(annotation: object, _config: object) -> str | None:
     return f"``{annotation.__name__}``" if isinstance(annotation, TypeVar) else None
 
 
-
 INVENTORIES = ROOT / "conf" / "inventories"  # kept as data: a build needs no network
 _in_french = language == "fr"
 intersphinx_mapping = {

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENGLISH = ROOT / "locale" / "en" / "LC_MESSAGES"
 FRENCH = ROOT / "locale" / "fr" / "LC_MESSAGES"
 SHOWN = 25  # faults, at most
+WIDTH = 90  # characters of a message that are shown
 TEMPLATES = Path("sphinx.po")  # strings of the templates: their msgids are English
 
 # What Sphinx extracts although nobody has to translate it: field labels, which each build
@@ -30,7 +32,8 @@ _NOISE = re.compile(rf"^(:sphinx_autodoc_typehints_type:.*|:py:\w+:`[^`]*`|{_LAB
 
 # Words and marks that no English sentence holds.
 _FRENCH = re.compile(
-    r"\b(le|les|des|un|une|dans|est|sont|qui|avec|pour|vous|cette|événements?)\b|[«»œ]", re.IGNORECASE
+    r"\b(le|les|des|un|une|dans|est|sont|qui|avec|pour|vous|cette|événements?)\b|[«»œ]",
+    re.IGNORECASE,
 )
 
 
@@ -134,8 +137,7 @@ def _fault(message: Message, locale: str, *, is_wanted: bool) -> str | None:
 
 
 def _short(text: object) -> str:
-    flat = " ".join(str(text).split())
-    return repr(flat if len(flat) <= 90 else flat[:89] + "…")
+    return repr(textwrap.shorten(str(text), WIDTH, placeholder="…"))
 
 
 def late(extracted: dict[Path, Catalog] | None = None) -> list[str]:

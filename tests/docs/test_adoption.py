@@ -49,7 +49,9 @@ class Project:
 
 
 def console_commands(page: Path) -> list[str]:
-    blocks = re.findall(r"^```console\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+    blocks = re.findall(
+        r"^```console\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
     return [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
 
 

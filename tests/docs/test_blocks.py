@@ -23,7 +23,9 @@ def languages(path: Path) -> list[str]:
     """Renvoie le langage de chaque bloc de code d’une page, dans toutes les écritures possibles."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".rst":
-        return re.findall(r"^\s*\.\. (?:code-block|code|sourcecode|highlight)::\s*(\S*)", text, re.M)
+        return re.findall(
+            r"^\s*\.\. (?:code-block|code|sourcecode|highlight)::\s*(\S*)", text, re.MULTILINE
+        )
     opened, found = False, []
     for match in FENCE.finditer(text):
         opened = not opened
@@ -40,8 +42,8 @@ def text_blocks(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".rst":
         pattern = r"^\.\. code-block:: text\n\n((?:[ ]{3}.*\n|\n)+)"
-        return [dedent(block) for block in re.findall(pattern, text, re.M)]
-    return re.findall(r"^```text\n(.*?)^```$", text, re.M | re.S)
+        return [dedent(block) for block in re.findall(pattern, text, re.MULTILINE)]
+    return re.findall(r"^```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("path", EVERY_PAGE, ids=lambda path: path.name)
@@ -59,7 +61,7 @@ class TestEachPage:
     def test_no_literal_block_hides_code(self, path: Path) -> None:
         """Un paragraphe terminé par « :: » ouvre en rst un bloc que rien n’exécute."""
         if path.suffix == ".rst":
-            assert not re.search(r"^(?!\.\.).*::$", path.read_text(encoding="utf-8"), re.M)
+            assert not re.search(r"^(?!\.\.).*::$", path.read_text(encoding="utf-8"), re.MULTILINE)
 
     def test_no_text_block_is_python(self, path: Path) -> None:
         for block in text_blocks(path):

@@ -75,10 +75,9 @@ def test_its_examples_are_on_the_page_verbatim() -> None:
 def test_its_full_example_runs_verbatim() -> None:
     """La première ligne s’affiche avant le commit, la seconde après."""
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        with transaction.atomic():
-            exec(compile(examples()[-1], "seed.txt", "exec"), {"__name__": "seed_example"})
-            print("-- commit --")
+    with contextlib.redirect_stdout(printed), transaction.atomic():
+        exec(compile(examples()[-1], "seed.txt", "exec"), {"__name__": "seed_example"})
+        print("-- commit --")
 
     assert printed.getvalue().splitlines() == [
         "Cache mis à jour pour facture inv-001",

@@ -14,11 +14,16 @@ from .pages import ROOT
 @pytest.fixture
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec = importlib.util.spec_from_file_location("gate", ROOT / "docs" / "_ext" / "catalogues.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "gate", module)
     spec.loader.exec_module(module)
-    for name, value in {"ROOT": tmp_path, "ENGLISH": tmp_path / "en", "FRENCH": tmp_path / "fr"}.items():
+    for name, value in {
+        "ROOT": tmp_path,
+        "ENGLISH": tmp_path / "en",
+        "FRENCH": tmp_path / "fr",
+    }.items():
         monkeypatch.setattr(module, name, value)
     return module
 

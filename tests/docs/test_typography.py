@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,8 @@ RULES = {
     "a capital without its accent": r"\b(A|Evénement|Ecri\w+|Etat)\b(?= (?:la|le|retenir|partir))",
 }
 FORBIDDEN_FRENCH = [
-    r"évènement", r"\bgestionnaires? d.événements?", r"\bécouteurs?\b", r"\bretourne", r"\blibrairie",
+    r"évènement", r"\bgestionnaires? d.événements?", r"\bécouteurs?\b", r"\bretourne",
+    r"\blibrairie",
     r"\bdispatcher\b", r"\bsimplement\b", r"\bil suffit\b", r"\bvous devriez\b", r"\bsouscri",
 ]  # fmt: skip
 FORBIDDEN_ENGLISH = [
@@ -92,6 +95,23 @@ def test_french_vocabulary(path: Path) -> None:
     ]
 
     assert faults == []
+
+
+def test_english_spelling(tmp_path: Path) -> None:
+    """Codespell lit les traductions, sans leur code."""
+    for path in sorted((ROOT / "locale" / "en").rglob("*.po")):
+        with path.open("rb") as file:
+            texts = [re.sub(r"`+[^`]*`+", "", str(item.string)) for item in read_po(file)]
+        (tmp_path / f"{path.stem}.txt").write_text("\n".join(texts), encoding="utf-8")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "codespell_lib", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
 
 
 def test_english_vocabulary() -> None:

@@ -47,7 +47,9 @@ def postgres_database() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session", params=["sqlite+redis", "postgresql+rabbitmq"])
-def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
     folder: Path = tmp_path_factory.mktemp("stack")
     if request.param == "sqlite+redis":
         database, broker = f"sqlite:///{folder / 'db.sqlite3'}", service("REDIS_URL")

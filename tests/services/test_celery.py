@@ -92,9 +92,7 @@ def test_one_failing_handler_of_three_runs_again_alone(
     assert "the printer is warming up" in worker.log
 
 
-def test_giving_up_is_logged_with_the_whole_event(
-    stack: Stack, worker: Worker, label: str
-) -> None:
+def test_giving_up_is_logged_with_the_whole_event(stack: Stack, worker: Worker, label: str) -> None:
     stack.run(f"publish_event(Doomed(label={label!r}))")
     handlers = "tests.services.shop.handlers"
 
@@ -137,7 +135,9 @@ class TestDeploySkew:
         payload = Marked(label=label).to_dict() | changes
 
         self.send(stack, payload, handler, skews=0)
-        worker.waits_for(f"on event {payload['event_type']} {payload['event_id']} (look-up 1 of 144")
+        worker.waits_for(
+            f"on event {payload['event_type']} {payload['event_id']} (look-up 1 of 144"
+        )
         worker.waits_for(words)
         assert "is a deployment going on?" in worker.log
         eventually(lambda: self.scheduled(stack, payload), "kept by the worker for later")
@@ -221,7 +221,7 @@ class TestKilled:
         assert mine.attempts("dies", label) == 3
 
     def test_a_killed_worker_gives_its_message_back(self, stack: Stack, label: str) -> None:
-        """Avec Redis, le message revient au bout de visibility_timeout, une heure : trop long ici."""
+        """Avec Redis, le message revient après visibility_timeout, une heure : trop pour ici."""
         if urlsplit(stack.broker_url).scheme == "redis":
             return
         mine = Stack(stack.name, stack.database_url, stack.broker_url, stack.folder)
@@ -233,5 +233,3 @@ class TestKilled:
         with mine.worker() as second:
             assert second.process.poll() is None
             eventually(lambda: TestDeploySkew().scheduled(mine, payload), "held by the new worker")
-
-

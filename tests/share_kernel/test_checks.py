@@ -53,7 +53,6 @@ def test_every_default_is_valid() -> None:
         assert messages() == {}
 
 
-
 def test_a_broker_that_celery_does_not_see(settings: Any) -> None:
     assert current_app.conf.broker_url is None  # Celery reads the settings once, here at the latest
     settings.CELERY_BROKER_URL = "redis://127.0.0.1/0"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery import Task, shared_task
 from celery.exceptions import Reject, Retry
 from celery.signals import task_failure
+from django.utils import timezone
 
 from ..domain.domain_event import (
     DomainEvent,
@@ -155,7 +157,7 @@ def _send_again(
         task.signature_from_request(countdown=countdown, **options).apply_async()
     except Exception as failure:
         raise Reject(failure, requeue=True) from error  # the broker still has the message
-    raise Retry(exc=error, when=round(countdown))
+    raise Retry(exc=error, when=timezone.now() + timedelta(seconds=countdown))
 
 
 def _header(task: Task[Any, Any], name: str) -> int:

@@ -81,5 +81,3 @@ def dies(event: Deadly) -> None:
 def publishes_again(event: Endless) -> None:
     leave_effect("publishes_again", event)
     publish_event(Endless(label=event.label))
-
-

@@ -112,7 +112,7 @@ class TestShape:
     def test_an_annotated_class_attribute_is_refused(self, attribute: str) -> None:
         value = "tests.declared" if attribute == "event_type" else 1
         with pytest.raises(EventDefinitionError, match=f"{attribute} is a field.*Remove"):
-            declare(fields={attribute: type(value)}, **{attribute: value})
+            declare("Annotated", **{"fields": {attribute: type(value)}, attribute: value})
 
     def test_a_class_variable_may_be_annotated_as_such(self) -> None:
         assert declare(fields={"event_type": ClassVar[str]})

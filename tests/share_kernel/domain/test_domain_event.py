@@ -232,7 +232,9 @@ class TestVersions:
             def upcast(cls, data: dict[str, Any], from_version: int) -> dict[str, Any]:
                 raise KeyError("gone")
 
-        with pytest.raises(PayloadError, match=r"sales\.broken .* upcast from version 1 to 3: KeyError"):
+        with pytest.raises(
+            PayloadError, match=r"sales\.broken .* upcast from version 1 to 3: KeyError"
+        ):
             DomainEvent.from_dict(payload(event_type="sales.broken"))
 
 

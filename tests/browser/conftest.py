@@ -1,0 +1,77 @@
+"""Un vrai Chromium devant le site construit, servi en local."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.docs.pages import SITE
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+QUIET = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+]  # fmt: skip
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Sert le site comme un hébergeur : la page 404 de la langue, et pas de journal."""
+
+    def send_error(self, code: int, *args: Any, **kwargs: Any) -> None:
+        language = self.path.split("/")[1]
+        page = SITE / language / "404.html"
+        if code == http.HTTPStatus.NOT_FOUND and page.exists():
+            self.send_response(code)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(page.read_bytes())
+        else:
+            super().send_error(code, *args, **kwargs)
+
+    def log_message(self, *args: Any) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    assert (SITE / "index.html").exists(), "run `make site` first"
+    handler = functools.partial(Handler, directory=str(SITE))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None or not Path(path).exists():
+        message = "CHROMIUM: no Chromium found; install the package chromium"
+        if os.environ.get("REQUIRE_ALL") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(chromium: Browser, address: str) -> Iterator[BrowserContext]:
+    context = chromium.new_context(
+        base_url=address, locale="fr-FR", permissions=["clipboard-read", "clipboard-write"]
+    )
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    return context.new_page()

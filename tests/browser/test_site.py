@@ -1,0 +1,124 @@
+"""Le site dans un vrai navigateur."""
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.docs.pages import NAMES, built, code_blocks
+
+EXECUTED = [name for name in NAMES if "highlight-python" in built("fr", name)]
+
+
+@pytest.mark.parametrize(
+    ("locale", "language"), [("fr-CA", "fr"), ("en-GB", "en"), ("de-DE", "en")]
+)
+def test_the_root_page_chooses_the_language(
+    chromium: Browser, address: str, locale: str, language: str
+) -> None:
+    context = chromium.new_context(base_url=address, locale=locale)
+    page = context.new_page()
+
+    page.goto("/")
+
+    expect(page).to_have_url(f"{address}/{language}/index.html")
+    context.close()
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+@pytest.mark.parametrize("name", EXECUTED)
+def test_a_copy_button_gives_exactly_the_code(page: Page, language: str, name: str) -> None:
+    """Ni invite, ni sortie, ni numéro : ce que le bloc montre."""
+    page.goto(f"/{language}/{name}.html")
+    blocks = page.locator("div.highlight-python")
+    copied = []
+    for position in range(blocks.count()):
+        block = blocks.nth(position)
+        block.hover()
+        block.locator("button.copybtn").click()
+        copied.append(page.evaluate("navigator.clipboard.readText()"))
+
+    shown = [block.rstrip("\n") for block in code_blocks(built("fr", name))]
+    assert copied
+    assert [item for item in copied if item not in shown] == []
+
+
+def test_a_console_block_is_copied_without_its_prompt(page: Page) -> None:
+    page.goto("/fr/tutoriel/facture-approuvee.html")
+    block = page.locator("div.highlight-console").first
+    block.hover()
+    block.locator("button.copybtn").click()
+
+    copied = page.evaluate("navigator.clipboard.readText()")
+
+    assert copied == "python manage.py migrate\npython manage.py shell"
+
+
+@pytest.mark.parametrize("name", ["index", "modules/event_bus", "glossaire"])
+def test_the_switcher_leads_to_the_same_page(page: Page, address: str, name: str) -> None:
+    page.goto(f"/fr/{name}.html")
+
+    page.get_by_role("navigation", name="Langue").get_by_role("link", name="English").click()
+
+    expect(page).to_have_url(f"{address}/en/{name}.html")
+    assert page.locator("html").get_attribute("lang") == "en"
+    page.get_by_role("navigation", name="Language").get_by_role("link", name="Français").click()
+    expect(page).to_have_url(f"{address}/fr/{name}.html")
+
+
+@pytest.mark.parametrize(
+    ("words", "target"),
+    [
+        ("événements", "modules/event_bus"),
+        ("evenement", "modules/event_bus"),
+        ("repli", "modules/event_bus"),
+        ("publish_event", "modules/event_bus"),
+        ("idempotente", "glossaire"),
+    ],
+)
+def test_the_french_search_ignores_accents(page: Page, words: str, target: str) -> None:
+    page.goto(f"/fr/search.html?q={words}")
+    expect(page.locator("#search-results")).to_contain_text("Recherche terminée")
+
+    links = page.locator("#search-results ul.search li > a")
+    found = [links.nth(n).get_attribute("href") or "" for n in range(links.count())]
+    assert any(target in href for href in found[:3]), found
+
+
+def test_the_search_says_when_it_finds_nothing(page: Page) -> None:
+    page.goto("/fr/search.html?q=zwxq")
+
+    expect(page.locator("#search-results")).to_contain_text("aucun document", ignore_case=True)
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_an_unknown_address_shows_the_404_page_of_its_language(page: Page, language: str) -> None:
+    response = page.goto(f"/{language}/guides/nowhere.html")
+
+    assert response is not None
+    assert response.status == 404
+    title = {"fr": "Page introuvable", "en": "Page not found"}[language]
+    expect(page.locator("h1")).to_have_text(title)
+    # Styled: the theme’s style sheet was found from this deeper address.
+    assert page.evaluate("getComputedStyle(document.querySelector('.page')).display") == "flex"
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_a_page_asks_nothing_of_anyone_else(
+    context: BrowserContext, address: str, language: str
+) -> None:
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.goto(f"/{language}/modules/event_bus.html", wait_until="networkidle")
+
+    assert [url for url in asked if not url.startswith((address, "data:"))] == []
+    assert len(asked) <= 14
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_nothing_overflows_on_a_phone(page: Page, language: str) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    for name in NAMES:
+        page.goto(f"/{language}/{name}.html")
+        too_wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+        assert not page.evaluate(too_wide), name
