@@ -50,7 +50,7 @@ gettext_last_translator = ""
 gettext_language_team = ""
 gettext_location = False
 gettext_uuid = False
-smartquotes = False  # its French rules are wrong: the pages hold the real characters
+smartquotes_action = "D"  # dashes only: its French quotes are wrong, the pages hold the real ones
 
 # Pages and docstrings
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "substitution"]

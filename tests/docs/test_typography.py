@@ -12,6 +12,7 @@ from babel.messages.pofile import read_po
 from .pages import PAGES, ROOT, prose
 
 NBSP = "\u00a0"
+CODE = r"`+[^`]*`+|\]\([^)]*\)"  # code, and the addresses of links
 RULES = {
     "a straight apostrophe": r"[A-Za-zÀ-ÿ]'[A-Za-zÀ-ÿ¤]",
     "three dots": r"(?<!\.)\.\.\.(?!\.)",
@@ -101,7 +102,7 @@ def test_english_spelling(tmp_path: Path) -> None:
     """Codespell lit les traductions, sans leur code."""
     for path in sorted((ROOT / "locale" / "en").rglob("*.po")):
         with path.open("rb") as file:
-            texts = [re.sub(r"`+[^`]*`+", "", str(item.string)) for item in read_po(file)]
+            texts = [re.sub(CODE, "", str(item.string)) for item in read_po(file)]
         (tmp_path / f"{path.stem}.txt").write_text("\n".join(texts), encoding="utf-8")
 
     done = subprocess.run(

@@ -80,7 +80,7 @@ def run_here(dispatch: Dispatch, subscriptions: Sequence[Subscription] | None = 
 def celery_is_available() -> bool:
     """Dit si Celery est installé et configuré avec un broker ; ne l’interroge pas.
 
-    Sous ``task_always_eager`` rien ne part : le repli fait de même, une seule fois.
+    Sous ``task_always_eager`` rien ne part : le repli fait de même, une seule fois.
     """
     conf = celery_conf()
     if conf is None:
@@ -99,7 +99,7 @@ def celery_conf() -> Any:
 
 
 def broker_url(conf: Any) -> Any:
-    """Renvoie l’adresse du broker où publier : un texte, une liste, ou rien."""
+    """Renvoie l’adresse du broker où publier : un texte, une liste, ou rien."""
     return conf.broker_write_url or conf.broker_url
 
 
