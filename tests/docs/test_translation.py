@@ -53,7 +53,7 @@ def test_a_complete_catalogue_passes(gate: ModuleType) -> None:
         ('msgid "Publier un fait"\nmsgstr ""\n', "en/page.po:4: untranslated 'Publier un fait'"),
         ('#, fuzzy\nmsgid "Publier un fait"\nmsgstr "Publish"\n', "en/page.po:5: fuzzy 'Publier un"),
         ('msgid "Ancien"\nmsgstr "Old"\n', "en/page.po: stale, lacks 'Publier un fait'"),
-        ('msgid "Publier un fait"\nmsgstr "Publish a fact"\n\nmsgid "Ancien"\nmsgstr "Old"\n',
+        ('msgid "Publier un fait"\nmsgstr "Publish it"\n\nmsgid "Ancien"\nmsgstr "Old"\n',
          "en/page.po:7: stale, no page says 'Ancien'"),
         ('msgid "Publier un fait"\nmsgstr "Publier un fait"\n', None),
     ],

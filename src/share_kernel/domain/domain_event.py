@@ -44,7 +44,7 @@ __all__ = [
     "register_event",
 ]
 
-_UNSET = UUID(int=0)  # the nil UUID stands for «     not given     »; compared by identity
+_UNSET = UUID(int=0)  # the nil UUID means that none was given; compared by identity
 _set = object.__setattr__  # the instances are frozen
 _REQUIRED = (
     "event_id",
