@@ -16,7 +16,12 @@ import pytest
 from django.core.management import call_command
 from sybil import Document, Example, Region, Sybil
 
+from src.share_kernel.infrastructure import dispatch
+from src.share_kernel.infrastructure.event_bus import event_bus
 from src.share_kernel.testing import isolated_bus
+
+# Pages that speak of a project where the durable register is installed.
+DURABLE_PAGES = {"ne-rien-perdre", "avec-un-worker", "outbox", "observer", "reessayer-et-renoncer"}
 
 ROOT = Path(__file__).resolve().parent
 
@@ -91,10 +96,22 @@ def module_of(document: Document) -> ModuleType:
     return sys.modules[name]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _unplug_the_register() -> None:
+    """Les réglages de test installent le registre ; le branchent ceux qui en parlent."""
+    event_bus.enrol_with(dispatch.enrol_for_celery)
+
+
 @pytest.fixture(scope="module")
-def _page(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+def _page(
+    request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: Any
+) -> Iterator[None]:
     """Une page a sa base, vraiment validée, et rend le bus comme elle l’a trouvé."""
     with django_db_blocker.unblock(), isolated_bus():
+        if request.node.path.stem in DURABLE_PAGES:
+            from src.share_kernel.infrastructure.outbox import enrolment
+
+            event_bus.enrol_with(enrolment.enrol)
         yield
         call_command("flush", interactive=False, verbosity=0)
 

@@ -21,6 +21,9 @@ INSTALLED_APPS = [
     "src.module.notification",
 ]
 
+if os.environ.get("OUTBOX") == "1":  # async handlers survive anything, and need `relay_events`
+    INSTALLED_APPS += ["src.share_kernel.infrastructure.outbox"]
+
 DATABASES = {
     "default": dj_database_url.config(
         env="DATABASE_URL",

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from src.share_kernel import testing
-from src.share_kernel.infrastructure.event_bus import EventBus
+from src.share_kernel.infrastructure.event_bus import EventBus, event_bus
 
 pytest_plugins = ["src.share_kernel.pytest_plugin"]
 
@@ -13,3 +13,11 @@ def _bus() -> Iterator[EventBus]:
     """Chaque test rend le bus comme il l’a trouvé."""
     with testing.isolated_bus() as bus:
         yield bus
+
+
+@pytest.fixture
+def outbox() -> None:
+    """Branche le registre durable, que les réglages de test installent débranché."""
+    from src.share_kernel.infrastructure.outbox import enrolment  # after django.setup()
+
+    event_bus.enrol_with(enrolment.enrol)

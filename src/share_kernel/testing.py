@@ -6,16 +6,21 @@ Ce module n’a pas besoin de pytest. Avec pytest, ``pytest_plugin`` en fait des
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from .domain import domain_event
 from .domain.domain_event import DomainEvent
 from .infrastructure import dispatch
+from .infrastructure.dispatch import Dispatch
 from .infrastructure.event_bus import EventBus, event_bus
-from .infrastructure.handling import handle
+from .infrastructure.subscriptions import Subscription
+
+Attempt = Callable[[Dispatch, Subscription], None]
 
 __all__ = ["deliver_pending", "isolated_bus", "record_events"]
 
@@ -30,6 +35,7 @@ def isolated_bus() -> Iterator[EventBus]:
         Le bus global.
     """
     subscriptions, recorders = event_bus._subscriptions, event_bus._recorders
+    enrol = event_bus._enrol
     event_types = dict(domain_event._event_types)
     tripped_at = dispatch.breaker.tripped_at
     try:
@@ -37,6 +43,7 @@ def isolated_bus() -> Iterator[EventBus]:
     finally:
         event_bus._subscriptions, event_bus._recorders = subscriptions, recorders
         event_bus._plans = {}
+        event_bus._enrol = enrol
         domain_event._event_types.clear()
         domain_event._event_types.update(event_types)
         dispatch.breaker.tripped_at = tripped_at
@@ -79,12 +86,11 @@ def deliver_pending(using: str = DEFAULT_DB_ALIAS) -> int:
     """
     count, errors = 0, []
     while pending := _take_pending(using):
-        for item in pending:
+        for item, attempt in pending:
             for subscription in item.subscriptions:
                 count += 1
                 try:
-                    event = DomainEvent.from_dict(json.loads(json.dumps(item.payload)))
-                    handle(subscription, event, depth=item.depth, using=item.using)
+                    attempt(item, subscription)
                 except Exception as error:
                     error.add_note(
                         f"In async handler {subscription.name} of event "
@@ -98,14 +104,18 @@ def deliver_pending(using: str = DEFAULT_DB_ALIAS) -> int:
     return count
 
 
-def _take_pending(using: str) -> list[dispatch.Dispatch]:
+def _take_pending(using: str) -> list[tuple[Dispatch, Attempt]]:
     """Retire nos rappels de la transaction du test, comme le fait ``captureOnCommitCallbacks``."""
     connection, ours, others = connections[using], [], []
     for entry in connection.run_on_commit:
-        item = getattr(entry[1], "dispatch", None)
-        if item is None:
-            others.append(entry)
+        callback: Any = entry[1]
+        if hasattr(callback, "batch"):
+            ours += [(_through_json(item), callback.attempt) for item in callback.batch]
         else:
-            ours.append(item)
+            others.append(entry)
     connection.run_on_commit = others
     return ours
+
+
+def _through_json(item: Dispatch) -> Dispatch:
+    return replace(item, payload=json.loads(json.dumps(item.payload)))

@@ -12,7 +12,7 @@ from django.db import transaction
 from ..domain.domain_event import DomainEvent
 from .breaker import CircuitBreaker
 from .handling import handle
-from .logs import identify, log_given_up, logger
+from .logs import log_given_up, logger
 from .subscriptions import Subscription
 
 try:
@@ -32,49 +32,69 @@ class Dispatch:
     planned_at: float = field(default_factory=time.monotonic)
 
 
-# Takes charge of a dispatch in the publisher’s transaction. The durable register is another one.
-Enrol: TypeAlias = Callable[[Dispatch], None]
+Batch: TypeAlias = Sequence[Dispatch]
+
+# Called with each failure that the transport is about to retry.
+OnRetry: TypeAlias = Callable[[Exception], None]
+
+# Takes charge of a batch in the publisher’s transaction. The durable register is another one.
+Enrol: TypeAlias = Callable[[Batch], None]
 
 breaker = CircuitBreaker()
 
 
-def after_commit(dispatch: Dispatch, then: Callable[[Dispatch], None]) -> None:
-    """Appelle *then* quand la transaction qui publie est validée, jamais si elle est annulée."""
+def after_commit(
+    batch: Batch,
+    then: Callable[[Batch], None],
+    attempt: Callable[[Dispatch, Subscription], None] | None = None,
+) -> None:
+    """Appelle *then* quand la transaction qui publie est validée, jamais si elle est annulée.
+
+    Args:
+        batch: ce qui est publié d’un seul appel, donc sous un même point de sauvegarde.
+        then: envoie ou exécute le lot.
+        attempt: exécute un handler ici, pour ``deliver_pending()``.
+    """
 
     def run() -> None:  # a def: on Django 5.2, robust=True fails on a functools.partial
-        then(dispatch)
+        then(batch)
 
-    run.dispatch = dispatch  # type: ignore[attr-defined]  # share_kernel.testing finds it there
-    transaction.on_commit(run, using=dispatch.using, robust=True)
+    run.batch, run.attempt = batch, attempt or attempt_here  # type: ignore[attr-defined]
+    transaction.on_commit(run, using=batch[0].using, robust=True)
 
 
-def enrol_in_process(dispatch: Dispatch) -> None:
+def enrol_in_process(batch: Batch) -> None:
     """Prévoit l’exécution dans ce processus, après le commit."""
-    after_commit(dispatch, run_here)
+    after_commit(batch, run_here)
 
 
-def enrol_for_celery(dispatch: Dispatch) -> None:
+def enrol_for_celery(batch: Batch) -> None:
     """Prévoit l’envoi à Celery après le commit, avec repli dans le processus."""
-    after_commit(dispatch, send_or_run)
+    after_commit(batch, send_or_run)
 
 
-def send_or_run(dispatch: Dispatch) -> None:
+def send_or_run(batch: Batch) -> None:
     """Envoie à Celery ; ce qui n’a pas pu l’être s’exécute ici."""
-    unsent: Sequence[Subscription] = dispatch.subscriptions
-    if celery_is_available() and not breaker.is_open(dispatch.planned_at):
-        unsent = _send(dispatch)
-    if unsent:
-        run_here(dispatch, unsent)
+    unsent = batch
+    if celery_is_available() and not breaker.is_open(batch[0].planned_at):
+        unsent = _send(batch)
+    run_here(unsent)
 
 
-def run_here(dispatch: Dispatch, subscriptions: Sequence[Subscription] | None = None) -> None:
+def run_here(batch: Batch) -> None:
     """Exécute les handlers ici, dans l’ordre ; l’échec de l’un n’arrête pas les autres."""
-    for subscription in dispatch.subscriptions if subscriptions is None else subscriptions:
-        try:
-            event = DomainEvent.from_dict(dispatch.payload)
-            handle(subscription, event, depth=dispatch.depth, using=dispatch.using)
-        except Exception as error:  # nothing may escape into the request that has committed
-            log_given_up(dispatch.payload, subscription.name, error)
+    for dispatch in batch:
+        for subscription in dispatch.subscriptions:
+            try:
+                attempt_here(dispatch, subscription)
+            except Exception as error:  # nothing may escape into the request that has committed
+                log_given_up(dispatch.payload, subscription.name, error)
+
+
+def attempt_here(dispatch: Dispatch, subscription: Subscription) -> None:
+    """Exécute un handler ici, une fois ; son exception remonte."""
+    event = DomainEvent.from_dict(dispatch.payload)
+    handle(subscription, event, depth=dispatch.depth, using=dispatch.using)
 
 
 def celery_is_available() -> bool:
@@ -107,35 +127,38 @@ _DECISIVE = ("broker_url", "broker_write_url", "task_always_eager")
 _answers: dict[tuple[object, ...], bool] = {}
 
 
-def _send(dispatch: Dispatch) -> Sequence[Subscription]:
-    """Envoie une tâche par handler et renvoie ceux dont l’envoi a échoué."""
-    from .tasks import send
+def try_broker(send: Callable[[OnRetry], object], about: str) -> bool:
+    """Appelle *send* ; en cas d’échec, ouvre le disjoncteur, prévient et renvoie ``False``."""
+    failures: list[Exception] = []
+    try:
+        send(failures.append)
+    except Exception as error:  # whatever the transport raises, the event must survive
+        breaker.trip()
+        failures.append(error)
+        doubt = (
+            "The connection was refused, so nothing was sent."
+            if all(map(_was_refused, failures))
+            else "The message may have arrived all the same, so a handler may run twice."
+        )
+        logger.warning(
+            "The broker failed on %s: %s %s Events take the other path until it is tried again.",
+            about,
+            error,
+            doubt,
+        )
+        return False
+    return True
 
-    for position, subscription in enumerate(dispatch.subscriptions):
-        failures: list[Exception] = []
-        try:
-            send(dispatch, subscription, failures)
-        except Exception as error:  # whatever the transport raises, the event must survive
-            breaker.trip()
-            _warn(dispatch, subscription, [*failures, error])
-            return dispatch.subscriptions[position:]
-    return ()
 
+def _send(batch: Batch) -> Batch:
+    """Envoie le lot en aussi peu de messages que possible ; renvoie ce qui n’est pas parti."""
+    from .tasks import messages_for
 
-def _warn(dispatch: Dispatch, subscription: Subscription, errors: list[Exception]) -> None:
-    doubt = (
-        "The connection was refused, so nothing was sent."
-        if all(map(_was_refused, errors))
-        else "The message may have arrived all the same, so the handler may run twice."
-    )
-    logger.warning(
-        "The broker failed on event %s, handler %s: %s %s Asynchronous handlers run in this "
-        "process until the broker is tried again.",
-        identify(dispatch.payload),
-        subscription.name,
-        errors[-1],
-        doubt,
-    )
+    unsent: list[Dispatch] = []
+    for message in messages_for(batch):
+        if unsent or not try_broker(message.send, message.about):
+            unsent += message.content
+    return unsent
 
 
 def _was_refused(error: BaseException | None) -> bool:

@@ -30,6 +30,7 @@ __all__ = [
     "EventBus",
     "event_bus",
     "publish_event",
+    "publish_events",
     "subscribe_async",
     "subscribe_sync",
     "unsubscribe",
@@ -64,7 +65,12 @@ class EventBus:
         self._recorders: tuple[Handler, ...] = ()
         self._plans: dict[type[DomainEvent], _Plan] = {}
 
-    def publish(self, event: DomainEvent, using: str = DEFAULT_DB_ALIAS) -> None:
+    def publish(
+        self,
+        event: DomainEvent,
+        using: str = DEFAULT_DB_ALIAS,
+        _batch: list[Dispatch] | None = None,
+    ) -> None:
         """Publie un événement auprès de ses abonnés.
 
         Les handlers synchrones s’exécutent ici, dans l’ordre des abonnements : une exception
@@ -101,7 +107,31 @@ class EventBus:
         finally:
             _reset_cause(token)
         if payload is not None:
-            self._enrol(Dispatch(payload, subscriptions, depth, using))
+            planned = Dispatch(payload, subscriptions, depth, using)
+            if _batch is None:
+                self._enrol((planned,))
+            else:
+                _batch.append(planned)
+
+    def publish_many(self, events: Iterable[DomainEvent], using: str = DEFAULT_DB_ALIAS) -> None:
+        """Publie plusieurs événements d’un coup, dans l’ordre.
+
+        Les handlers synchrones s’exécutent comme avec :meth:`publish`. Le travail asynchrone
+        part en lots : l’ordre est gardé dans un lot, un handler qui échoue est réessayé seul,
+        et un lot dont le worker est tué recommence en entier.
+
+        Args:
+            events: des événements de classes enregistrées.
+            using: l’alias de la base de données dont le commit est attendu.
+
+        Raises:
+            Exception: ce que :meth:`publish` lève ; rien d’asynchrone n’est alors planifié.
+        """
+        batch: list[Dispatch] = []
+        for event in events:
+            self.publish(event, using, batch)
+        if batch:
+            self._enrol(batch)
 
     @overload
     def subscribe_sync(
@@ -210,7 +240,7 @@ class EventBus:
         """Remplace ce qui prend en charge les handlers asynchrones, par exemple par un registre.
 
         Args:
-            enrol: appelé dans la transaction de celui qui publie, une fois par événement.
+            enrol: appelé dans la transaction de celui qui publie, avec ce qu’il publie d’un coup.
         """
         self._enrol = enrol
 
@@ -338,6 +368,7 @@ def _too_deep(event: DomainEvent, cause: Cause, depth: int) -> EventChainTooDeep
 event_bus = EventBus(enrol=dispatch.enrol_for_celery)
 
 publish_event = event_bus.publish
+publish_events = event_bus.publish_many
 subscribe_sync = event_bus.subscribe_sync
 subscribe_async = event_bus.subscribe_async
 unsubscribe = event_bus.unsubscribe

@@ -1,0 +1,31 @@
+"""Efface les livraisons soldées."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import DEFAULT_DB_ALIAS
+
+from ...models import Delivery
+from ...settling import prune
+
+
+class Command(BaseCommand):
+    """Efface les livraisons faites depuis assez longtemps ; jamais une livraison en attente."""
+
+    help = "Delete settled deliveries. A pending one is never deleted."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Déclare les options de la commande."""
+        parser.add_argument(
+            "--days", type=float, default=30, help="settled at least this long ago (default: 30)"
+        )
+        parser.add_argument("--dead", action="store_true", help="also those that were given up")
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="alias of the database")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Efface, et dit combien."""
+        rows = Delivery.objects.using(options["database"])
+        count = prune(rows.all(), days=options["days"], include_dead=options["dead"])
+        self.stdout.write(f"{count} deliveries deleted.")

@@ -1,0 +1,62 @@
+"""Fait tourner le relais."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
+
+from ....logs import logger
+from ...relay import relay
+
+IDLE = 0.5  # seconds between two looks at an empty register
+BROKEN = 2.0  # seconds between two tries of a database that fails
+
+
+class Command(BaseCommand):
+    """Renvoie les réveils restés sans effet, ou livre lui-même avec ``--execute``."""
+
+    help = "Send the wake-ups of late deliveries again, or deliver them here with --execute."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Déclare les options de la commande."""
+        parser.add_argument(
+            "--execute", action="store_true", help="run the handlers here: no Celery, no broker"
+        )
+        parser.add_argument("--once", action="store_true", help="stop when nothing is late")
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="alias of the database")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Tourne jusqu’à SIGTERM ou SIGINT ; finit d’abord la livraison en cours."""
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        using, execute = options["database"], options["execute"]
+        shows = self.stdout.isatty()
+        self.stdout.write(f"Relaying {using}{', executing' if execute else ''}. Stop with Ctrl-C.")
+        total = 0
+        while not stop.is_set():
+            count = self._once(using, execute=execute, stop=stop)
+            total += count or 0
+            if shows and count:
+                self.stdout.write(f"\r{total} relayed", ending="")
+                self.stdout.flush()
+            if options["once"] and not count:
+                break
+            if not count:
+                stop.wait(BROKEN if count is None else IDLE)
+        self.stdout.write(f"{total} relayed.")
+
+    def _once(self, using: str, *, execute: bool, stop: threading.Event) -> int | None:
+        """Renvoie combien de livraisons, ou ``None`` si la base a échoué : elle peut redémarrer."""
+        try:
+            return relay(using, execute=execute, stop=stop.is_set)
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning(
+                "The relay cannot use the database %s, it will try again: %s", using, error
+            )
+            connections[using].close()
+            return None

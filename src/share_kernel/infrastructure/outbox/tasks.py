@@ -1,0 +1,28 @@
+"""La tâche qui réveille un worker."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from celery import shared_task
+
+from ..logs import logger
+from .delivering import deliver_row
+
+
+# Acknowledged at once: the row remembers the work, and the relay wakes it again.
+@shared_task(name="share_kernel.deliver", ignore_result=True, acks_late=False)
+def deliver(ids: list[str], using: str = "default") -> None:
+    """Livre des lignes du registre, si leur heure est venue.
+
+    Args:
+        ids: des identifiants de :class:`.Delivery` ; tout autre contenu est ignoré.
+        using: l’alias de la base de données.
+    """
+    for text in ids if isinstance(ids, list) else []:
+        try:
+            pk = UUID(text)
+        except (ValueError, TypeError, AttributeError):
+            logger.error("A wake-up names %r, which is not a delivery.", f"{text!r:.100}")
+            continue
+        deliver_row(pk, using)
