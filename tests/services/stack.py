@@ -78,6 +78,7 @@ class Stack:
     broker_url: str
     folder: Path
     queue: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:12]}")
+    extra_env: dict[str, str] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
@@ -89,6 +90,7 @@ class Stack:
             "TEST_QUEUE": self.queue,
             "TEST_ATTEMPTS": str(self.folder / "attempts.txt"),
             "PYTHONPATH": str(ROOT),
+            **self.extra_env,
         }
 
     def migrate(self) -> None:
@@ -127,11 +129,12 @@ class Stack:
         return done.stdout + done.stderr
 
     @contextlib.contextmanager
-    def worker(self, **env: str) -> Iterator[Worker]:
+    def worker(self, concurrency: int = 1, **env: str) -> Iterator[Worker]:
         log_path = self.folder / f"worker-{uuid.uuid4().hex[:6]}.log"
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "conf", "worker", "--concurrency=1",
+                [sys.executable, "-m", "celery", "-A", "conf", "worker",
+                 f"--concurrency={concurrency}",
                  "--loglevel=INFO", f"--hostname={uuid.uuid4().hex}@%h"],
                 cwd=ROOT, env=self.env | env, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
@@ -142,6 +145,15 @@ class Stack:
         finally:
             worker.stop()
 
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Interroge la base de la pile, depuis le test."""
+        if self.database_url.startswith("sqlite"):
+            path = self.database_url.removeprefix("sqlite:///")
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                return connection.execute(sql).fetchall()
+        with psycopg.connect(self.database_url) as connection:
+            return connection.execute(sql.encode()).fetchall()
+
     def attempts(self, handler: str, label: str) -> int:
         path = self.folder / "attempts.txt"
         lines = path.read_text().splitlines() if path.exists() else []
@@ -149,13 +161,10 @@ class Stack:
 
     def effects(self, label: str) -> list[str]:
         """Renvoie « handler pid » pour chaque effet de cette étiquette, dans l’ordre."""
-        query = "SELECT handler || ' ' || pid FROM shop_effect WHERE label = {} ORDER BY id"
-        if self.database_url.startswith("sqlite"):
-            path = self.database_url.removeprefix("sqlite:///")
-            with contextlib.closing(sqlite3.connect(path)) as connection:
-                return [row[0] for row in connection.execute(query.format("?"), (label,))]
-        with psycopg.connect(self.database_url) as connection:
-            return [row[0] for row in connection.execute(query.format("%s"), (label,))]
+        rows = self.query(
+            f"SELECT handler || ' ' || pid FROM shop_effect WHERE label = '{label}' ORDER BY id"
+        )
+        return [row[0] for row in rows]
 
     def until_effects(self, label: str, count: int) -> list[str]:
         eventually(lambda: len(self.effects(label)) >= count, f"{count} effects of {label}")

@@ -233,3 +233,60 @@ class TestKilled:
         with mine.worker() as second:
             assert second.process.poll() is None
             eventually(lambda: TestDeploySkew().scheduled(mine, payload), "held by the new worker")
+
+
+class TestBatch:
+    def test_a_bulk_publication_keeps_its_order_and_retries_one_item_alone(
+        self, stack: Stack, worker: Worker, label: str
+    ) -> None:
+        stack.run(
+            f"""
+            from src.share_kernel.infrastructure.event_bus import publish_events
+            with transaction.atomic():
+                publish_events([Sold(label=f"{label}-{{n}}") for n in range(3)])
+            """
+        )
+
+        for number in range(3):
+            found = stack.until_effects(f"{label}-{number}", 3)
+            assert sorted(item.split()[0] for item in found) == ["first", "flaky", "third"]
+            names = ("first", "flaky", "third")
+            assert [stack.attempts(name, f"{label}-{number}") for name in names] == [1, 3, 1]
+        rows = stack.query(
+            f"SELECT label FROM shop_effect WHERE handler = 'first' AND label LIKE '{label}-%' "
+            "ORDER BY id"
+        )
+        assert [row[0] for row in rows] == [f"{label}-{number}" for number in range(3)]
+
+    def test_a_rolled_back_bulk_publication_sends_nothing(
+        self, stack: Stack, worker: Worker, label: str
+    ) -> None:
+        stack.run(
+            f"""
+            from src.share_kernel.infrastructure.event_bus import publish_events
+            try:
+                with transaction.atomic():
+                    publish_events([Marked(label={label!r}) for _ in range(3)])
+                    raise ZeroDivisionError
+            except ZeroDivisionError:
+                pass
+            """
+        )
+        barrier(stack)
+
+        assert stack.effects(label) == []
+
+    def test_an_item_that_kills_the_worker_does_not_take_the_others(
+        self, stack: Stack, worker: Worker, label: str
+    ) -> None:
+        stack.run(
+            f"""
+            from src.share_kernel.infrastructure.event_bus import publish_events
+            with transaction.atomic():
+                publish_events([Deadly(label={label!r}), Marked(label=f"{label}-after")])
+            """
+        )
+
+        stack.until_effects(f"{label}-after", 1)
+        stack.until_effects(label, 1)
+        assert stack.attempts("dies", label) == 2

@@ -70,6 +70,12 @@ def refuses(event: Doomed) -> None:
     raise PermanentFailure("this customer has left")
 
 
+@subscribe_async(Doomed)
+def patient(event: Doomed) -> None:
+    count_attempt("patient", event.label)
+    raise RetryAfter(3600, "closed for lunch")
+
+
 @subscribe_async(Deadly)
 def dies(event: Deadly) -> None:
     if count_attempt("dies", event.label) == 1 or event.always:

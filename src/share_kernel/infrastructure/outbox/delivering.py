@@ -70,18 +70,16 @@ def _claim(pk: UUID | str, using: str) -> bool:
     """Réclame la ligne et compte l’essai, en une requête : de N réveils, un seul gagne."""
     now = timezone.now()
     candidates = due(using, now).filter(pk=pk)
+    until = now + timedelta(seconds=CLAIM)
     # A row that another worker holds is skipped, not waited for.
     free = _skip_locked(candidates, using).values("pk")
-    return bool(
-        Delivery.objects.using(using)
-        .filter(pk__in=free, state=Delivery.State.PENDING, start_after__lte=now)
-        .update(
-            attempts=F("attempts") + 1,
-            sends=0,
-            start_after=now + timedelta(seconds=CLAIM),
-            send_after=now + timedelta(seconds=CLAIM),
+    with transaction.atomic(using=using):
+        claimed = (
+            Delivery.objects.using(using)
+            .filter(pk__in=free, state=Delivery.State.PENDING, start_after__lte=now)
+            .update(attempts=F("attempts") + 1, sends=0, start_after=until, send_after=until)
         )
-    )
+    return bool(claimed)
 
 
 def _locked(pk: UUID | str, using: str) -> Delivery | None:

@@ -1,0 +1,240 @@
+"""Le registre durable avec de vrais workers, de vrais relais, de vraies pannes."""
+
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from kombu import Connection
+
+from .proxy import Proxy
+from .stack import ROOT, Stack, Worker, eventually
+
+
+@pytest.fixture(scope="session")
+def durable(stack: Stack) -> Iterator[Stack]:
+    """La pile, avec le registre dans INSTALLED_APPS."""
+    durable = Stack(
+        stack.name, stack.database_url, stack.broker_url, stack.folder, extra_env={"OUTBOX": "1"}
+    )
+    durable.migrate()
+    yield durable
+    with Connection(stack.broker_url) as connection:
+        connection.SimpleQueue(durable.queue).queue.delete()
+
+
+@pytest.fixture
+def label(durable: Stack) -> str:
+    durable.run(
+        "from src.share_kernel.infrastructure.outbox.models import Delivery;"
+        "Delivery.objects.all().delete()"
+    )
+    return uuid.uuid4().hex[:12]
+
+
+@pytest.fixture(scope="session")
+def durable_worker(durable: Stack) -> Iterator[Worker]:
+    with durable.worker(concurrency=4) as worker:
+        yield worker
+
+
+def states(stack: Stack) -> dict[str, int]:
+    sql = "SELECT state, count(*) FROM share_kernel_outbox_delivery GROUP BY state"
+    return {row[0]: row[1] for row in stack.query(sql)}
+
+
+def queue_length(stack: Stack) -> int:
+    with Connection(stack.broker_url) as connection:
+        try:
+            return int(connection.SimpleQueue(stack.queue).qsize())
+        except connection.channel_errors:  # Redis knows no empty queue
+            return 0
+
+
+def relay(stack: Stack) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "relay_events", "--execute", "--once"],
+        cwd=ROOT,
+        env=stack.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, printed
+    return printed
+
+
+def test_a_committed_event_wakes_a_worker(
+    durable: Stack, durable_worker: Worker, label: str
+) -> None:
+    publisher = durable.run(
+        f"import os; print(os.getpid()); publish_event(Marked(label={label!r}))"
+    )
+
+    (effect,) = durable.until_effects(label, 1)
+    assert effect.split()[1] != publisher.strip()
+    eventually(lambda: states(durable) == {"done": 1}, "the row settled")
+
+
+def test_a_rolled_back_event_leaves_no_row(durable: Stack, label: str) -> None:
+    durable.run(
+        f"""
+        try:
+            with transaction.atomic():
+                publish_event(Marked(label={label!r}))
+                raise ZeroDivisionError
+        except ZeroDivisionError:
+            pass
+        """
+    )
+
+    assert states(durable) == {}
+
+
+def test_seven_wake_ups_at_once_count_one_attempt(
+    durable: Stack, durable_worker: Worker, label: str
+) -> None:
+    """Quatre processus se disputent une ligne dont le handler demande une heure."""
+    durable.run(
+        f"""
+        from src.share_kernel.infrastructure import dispatch
+        from src.share_kernel.infrastructure.outbox.models import Delivery
+        from src.share_kernel.infrastructure.outbox.tasks import deliver
+        dispatch.breaker.trip()  # no wake-up of its own
+        publish_event(Doomed(label={label!r}))
+        row = Delivery.objects.get(handler__endswith="patient")
+        for _ in range(7):
+            deliver.delay([str(row.pk)])
+        publish_event(Marked(label={label!r}))
+        deliver.delay([str(Delivery.objects.get(event_type="shop.marked").pk)])
+        """
+    )
+    durable.until_effects(label, 1)
+
+    eventually(lambda: durable.attempts("patient", label), "one attempt")
+    eventually(lambda: queue_length(durable) == 0, "all wake-ups taken")
+    sql = "SELECT attempts FROM share_kernel_outbox_delivery WHERE handler LIKE '%patient'"
+    assert durable.query(sql) == [(1,)]
+    assert durable.attempts("patient", label) == 1
+
+
+def test_a_broker_that_fails_at_commit_runs_nothing_in_the_request(
+    durable: Stack, behind_proxy: Stack, proxy: Proxy, label: str
+) -> None:
+    proxy.stop()
+    broken = Stack(
+        durable.name, durable.database_url, behind_proxy.broker_url, durable.folder,
+        durable.queue, {"OUTBOX": "1"},
+    )  # fmt: skip
+
+    printed = broken.run(f"publish_event(Marked(label={label!r}))")
+
+    assert "The broker failed" in printed
+    assert durable.effects(label) == []
+    assert states(durable) == {"pending": 1}
+    finish(relay(durable))
+    assert len(durable.effects(label)) == 1
+
+
+def test_the_relay_sends_no_more_than_its_window(durable: Stack, label: str) -> None:
+    """Sans worker pour consommer, trois tours de relais n’empilent pas trois fois l’arriéré."""
+    mine = Stack(
+        durable.name, durable.database_url, durable.broker_url, durable.folder,
+        extra_env={"OUTBOX": "1"},
+    )  # fmt: skip
+    printed = mine.run(
+        f"""
+        from src.share_kernel.infrastructure import dispatch
+        from src.share_kernel.infrastructure.event_bus import publish_events
+        from src.share_kernel.infrastructure.outbox.models import Delivery
+        from src.share_kernel.infrastructure.outbox.relay import relay
+        dispatch.breaker.trip()
+        publish_events([Marked(label={label!r}) for _ in range(1000)])
+        dispatch.breaker.tripped_at = float("-inf")
+        Delivery.objects.update(send_after=Delivery.objects.first().created_at, sends=0)
+        print([relay() for _ in range(3)])
+        """
+    )
+
+    assert "[300, 0, 0]" in printed
+    assert 3 <= queue_length(mine) <= 300
+    with Connection(mine.broker_url) as connection:
+        connection.SimpleQueue(mine.queue).queue.delete()
+
+
+def test_two_processes_writing_burn_no_attempt(durable: Stack, label: str) -> None:
+    """Sur SQLite, deux relais et un publieur se verrouillent l’un l’autre."""
+    quiet = Stack(durable.name, durable.database_url, "", durable.folder, extra_env={"OUTBOX": "1"})
+    publish = f"""
+        for number in range(60):
+            with transaction.atomic():
+                publish_event(Marked(label={label!r}))
+        """
+    quiet.run(publish)
+    relays = [relay(quiet), relay(quiet)]
+    quiet.run(publish)
+    for process in relays:
+        finish(process)
+    finish(relay(quiet))
+
+    assert states(quiet) == {"done": 120}
+    assert quiet.query("SELECT max(attempts) FROM share_kernel_outbox_delivery") == [(1,)]
+    assert len(quiet.effects(label)) == 120
+
+
+def test_a_restarted_database_is_survived(durable: Stack, label: str) -> None:
+    """Toutes les connexions sont coupées par le serveur, comme quand il redémarre."""
+    if not durable.database_url.startswith("postgresql"):
+        return
+    quiet = Stack(durable.name, durable.database_url, "", durable.folder, extra_env={"OUTBOX": "1"})
+    name = urlsplit(quiet.database_url).path[1:]
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "relay_events", "--execute"],
+        cwd=ROOT,
+        env=quiet.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        quiet.run(f"publish_event(Marked(label='{label}-1'))")
+        quiet.until_effects(f"{label}-1", 1)
+        with psycopg.connect(durable.database_url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = %s AND pid <> pg_backend_pid()",
+                (name,),
+            )
+        quiet.run(f"publish_event(Marked(label='{label}-2'))")
+        quiet.until_effects(f"{label}-2", 1)
+    finally:
+        process.terminate()
+        printed, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 0, printed
+    assert printed.rstrip().endswith("relayed.")
+
+
+def test_a_bulk_publication_is_delivered_in_few_messages(
+    durable: Stack, durable_worker: Worker, label: str
+) -> None:
+    before = durable_worker.log.count(" received")
+
+    durable.run(
+        f"""
+        from src.share_kernel.infrastructure.event_bus import publish_events
+        with transaction.atomic():
+            publish_events([Marked(label={label!r}) for _ in range(250)])
+        """
+    )
+
+    durable.until_effects(label, 250)
+    eventually(lambda: states(durable) == {"done": 250}, "all rows settled")
+    assert durable_worker.log.count(" received") - before == 3
