@@ -60,6 +60,12 @@ def test_only_dispatch_and_tasks_know_celery(path: Path) -> None:
         assert not {name for name in imported_modules(path) if re.match(r"(celery|kombu)\b", name)}
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(KERNEL)))
+def test_the_core_does_not_know_the_register(path: Path) -> None:
+    if "outbox" not in path.parts:
+        assert not {name for name in imported_modules(path) if "outbox" in name}
+
+
 def test_the_bus_works_without_celery() -> None:
     """Un import refusé vaut une bibliothèque absente."""
     code = """

@@ -12,8 +12,12 @@ import json
 import os
 import platform
 import random
+import shutil
+import socket
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +26,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,13 +34,22 @@ RESULTS = ROOT / "build" / "bench.json"
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "60"))
 BATCH = 0.004  # seconds that one case takes in one round, about
 
+REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+WITH_REDIS = sys.argv[1:] == ["redis"]  # the second half, in a process of its own
+FOLDER = tempfile.mkdtemp() if WITH_REDIS else ""
+
 sys.path.insert(0, str(ROOT))
 os.environ.update(
-    DJANGO_SETTINGS_MODULE="conf.settings", DATABASE_URL="sqlite://:memory:", BROKER_URL="memory://"
+    DJANGO_SETTINGS_MODULE="conf.settings",
+    DATABASE_URL=f"sqlite:///{FOLDER}/db.sqlite3" if WITH_REDIS else "sqlite://:memory:",
+    BROKER_URL=REDIS_URL if WITH_REDIS else "memory://",
+    OUTBOX="1" if WITH_REDIS else "0",
 )
 
 import django  # noqa: E402  (the environment comes first)
 from celery import current_app  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+from django.db import transaction  # noqa: E402
 
 django.setup()
 
@@ -103,14 +117,14 @@ class Row:
         return "met" if self.ratio <= self.target else f"missed by {self.ratio / self.target:.2f} ×"
 
 
-def measure(cases: dict[str, Case]) -> dict[str, list[float]]:
+def measure(cases: dict[str, Case], rounds: int = ROUNDS) -> dict[str, list[float]]:
     """Renvoie, par cas, le temps d’un appel à chaque tour, en secondes."""
     repeats = {name: _calibrate(case) for name, case in cases.items()}
     times: dict[str, list[float]] = {name: [] for name in cases}
     order = list(cases)
     gc.disable()
     try:
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             random.shuffle(order)
             for name in order:
                 times[name].append(_time(cases[name], repeats[name]))
@@ -122,7 +136,8 @@ def measure(cases: dict[str, Case]) -> dict[str, list[float]]:
 
 def _calibrate(case: Case) -> int:
     case()
-    return max(1, int(BATCH / max(_time(case, 10), 1e-9)))
+    once = _time(case, 1)
+    return max(1, int(BATCH / max(_time(case, 10), 1e-9))) if once < BATCH else 1
 
 
 def _time(case: Case, repeats: int) -> float:
@@ -300,10 +315,69 @@ def sending() -> list[Row]:
     ]
 
 
+def through_redis() -> list[Row]:
+    """Mille événements dans un commit, et une publication durable, contre Celery et Redis."""
+    from src.share_kernel.infrastructure.outbox.enrolment import enrol
+
+    current_app.conf.task_default_queue = f"bench-{uuid4().hex[:12]}"
+    call_command("migrate", verbosity=0)
+    name, count = "bench.handler", 1000
+    events = [InvoiceApproved(invoice_id=f"inv-{number}") for number in range(count)]
+    light = EventBus(enrol=dispatch.enrol_for_celery)
+    durable = EventBus(enrol=enrol)
+    for bus in (light, durable):
+        bus.subscribe_async(InvoiceApproved, _make_handler(), name=name)
+    delay = tasks.dispatch_async_event.delay
+
+    def one_by_one() -> None:
+        with transaction.atomic():
+            for event in events:
+                transaction.on_commit(partial(delay, event.to_dict(), name))
+
+    def in_batches() -> None:
+        with transaction.atomic():
+            light.publish_many(events)
+
+    def one_through_celery() -> None:
+        with transaction.atomic():
+            transaction.on_commit(partial(delay, InvoiceApproved().to_dict(), name))
+
+    def one_durably() -> None:
+        dispatch.breaker.trip()  # no wake-up: the relay’s work
+        with transaction.atomic():
+            durable.publish(InvoiceApproved())
+        dispatch.breaker.tripped_at = float("-inf")
+
+    ours, theirs = "1000 events, publish_events", "1000 × (on_commit → delay), Redis"
+    durably, celery_publish = "durable publish, row only", "a Celery publish, Redis"
+    many = measure({ours: in_batches, theirs: one_by_one}, rounds=5)
+    single = measure({durably: one_durably, celery_publish: one_through_celery})
+    with current_app.connection_for_write() as connection:
+        connection.SimpleQueue(current_app.conf.task_default_queue).queue.delete()
+    return [
+        compare(many, ours, theirs, 1 / 15),
+        compare(single, durably, celery_publish, 0.5),
+    ]
+
+
+def measured_apart() -> list[Row]:
+    """Mesure la part de Redis dans un autre processus, dont c’est le broker."""
+    parts = urlsplit(REDIS_URL)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 6379), timeout=2).close()
+    except OSError as error:
+        print(f"Skipped, no Redis at {parts.hostname}:{parts.port}: {error}")
+        return []
+    done = subprocess.run(
+        [sys.executable, __file__, "redis"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return [Row(**row) for row in json.loads(done.stdout)]
+
+
 def main() -> None:
     """Mesure, écrit le JSON, affiche le tableau avec ce qui manque aux bornes."""
     rows: list[Row] = []
-    for part in (publishing, building, converting, sending):
+    for part in (publishing, building, converting, sending, measured_apart):
         print(f"Measuring: {part.__name__} …", flush=True)
         rows += part()
     RESULTS.parent.mkdir(exist_ok=True)
@@ -316,7 +390,7 @@ def main() -> None:
     RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"\n{'':34}{'ratio':>8}{'median':>8}{'target':>8}   against")
     for row in rows:
-        target = "" if row.target is None else f"{row.target:g}"
+        target = "" if row.target is None else f"{row.target:.2g}"
         print(
             f"{row.what:34}{row.ratio:8.2f}{row.median_ratio:8.2f}{target:>8}   {row.against}"
             f"{'   ' + row.verdict if row.verdict else ''}"
@@ -325,4 +399,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if WITH_REDIS:
+        print(json.dumps([dataclasses.asdict(row) for row in through_redis()]))
+        shutil.rmtree(FOLDER)
+    else:
+        main()

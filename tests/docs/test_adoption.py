@@ -90,5 +90,10 @@ def test_the_copied_folder_finds_the_handlers_of_a_new_application(tmp_path: Pat
     )
     with (project.folder / "myproject" / "settings.py").open("a") as file:
         file.write("INSTALLED_APPS += ['common.share_kernel', 'shop']\n")
+        file.write("INSTALLED_APPS += ['common.share_kernel.infrastructure.outbox']\n")
+        file.write("DEFAULT_AUTO_FIELD = 'django.db.models.AutoField'\n")
 
     assert "shop.handlers.ship" in project.sh("python manage.py list_event_handlers")
+    project.sh("python manage.py makemigrations --check --dry-run --skip-checks")
+    project.sh("python manage.py migrate --skip-checks --verbosity 0")
+    assert "The register is empty." in project.sh("python manage.py events_status --skip-checks")

@@ -84,3 +84,21 @@ def behind_proxy(stack: Stack, proxy: Proxy) -> Stack:
     login = f"{parts.username}:{parts.password}@" if parts.username else ""
     url = parts._replace(netloc=f"{login}127.0.0.1:{proxy.port}").geturl()
     return Stack(stack.name, stack.database_url, url, stack.folder, stack.queue)
+
+
+@pytest.fixture(scope="session")
+def durable(stack: Stack) -> Iterator[Stack]:
+    """La pile, avec le registre dans INSTALLED_APPS."""
+    durable = Stack(
+        stack.name, stack.database_url, stack.broker_url, stack.folder, extra_env={"OUTBOX": "1"}
+    )
+    durable.migrate()
+    yield durable
+    with Connection(stack.broker_url) as connection:
+        connection.SimpleQueue(durable.queue).queue.delete()
+
+
+@pytest.fixture(scope="session")
+def durable_worker(durable: Stack) -> Iterator[Worker]:
+    with durable.worker(concurrency=4) as worker:
+        yield worker

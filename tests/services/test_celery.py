@@ -1,11 +1,9 @@
 """De vrais workers, sur SQLite + Redis et sur PostgreSQL + RabbitMQ."""
 
-import json
 import uuid
 from urllib.parse import urlsplit
 
 import pytest
-from kombu import Connection
 
 from tests.services.shop.events import Marked
 
@@ -159,46 +157,6 @@ class TestDeploySkew:
         return str(payload["event_id"]) in stack.run(
             "from conf.celery import app; print(app.control.inspect(timeout=2).scheduled())"
         )
-
-
-class TestBadMessages:
-    @pytest.mark.parametrize(
-        ("args", "words"),
-        [
-            ([42, "x"], "a int instead of a payload"),
-            ([None, None], "a NoneType instead of a payload"),
-            ([{"event_type": ["x"]}, "x"], "names its event_type; this one has"),
-            ([{"event_type": "shop.marked"}, "x"], "field 'event_id' is missing"),
-        ],
-        ids=str,
-    )
-    def test_a_forged_message_is_an_error_not_a_crash(
-        self, stack: Stack, worker: Worker, args: list[object], words: str
-    ) -> None:
-        body = json.dumps([args, {}, {}])
-        headers = {
-            "lang": "py", "task": "share_kernel.dispatch_async_event", "id": str(uuid.uuid4()),
-            "root_id": None, "parent_id": None, "group": None, "retries": 7,
-        }  # fmt: skip
-        with Connection(stack.broker_url) as connection:
-            connection.Producer().publish(
-                body,
-                routing_key=stack.queue,
-                exchange="",
-                headers=headers,
-                content_type="application/json",
-                content_encoding="utf-8",
-            )
-
-        worker.waits_for(words)
-        barrier(stack)
-        assert worker.process.poll() is None
-
-    def test_nothing_is_imported_from_a_message(self, stack: Stack, worker: Worker) -> None:
-        payload = Marked(label="x").to_dict()
-        TestDeploySkew().send(stack, payload, "os.getcwd", skews=143)
-
-        worker.waits_for("Gave up handler os.getcwd")
 
 
 class TestKilled:

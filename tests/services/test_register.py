@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import psycopg
@@ -14,18 +13,6 @@ from .proxy import Proxy
 from .stack import ROOT, Stack, Worker, eventually
 
 
-@pytest.fixture(scope="session")
-def durable(stack: Stack) -> Iterator[Stack]:
-    """La pile, avec le registre dans INSTALLED_APPS."""
-    durable = Stack(
-        stack.name, stack.database_url, stack.broker_url, stack.folder, extra_env={"OUTBOX": "1"}
-    )
-    durable.migrate()
-    yield durable
-    with Connection(stack.broker_url) as connection:
-        connection.SimpleQueue(durable.queue).queue.delete()
-
-
 @pytest.fixture
 def label(durable: Stack) -> str:
     durable.run(
@@ -33,12 +20,6 @@ def label(durable: Stack) -> str:
         "Delivery.objects.all().delete()"
     )
     return uuid.uuid4().hex[:12]
-
-
-@pytest.fixture(scope="session")
-def durable_worker(durable: Stack) -> Iterator[Worker]:
-    with durable.worker(concurrency=4) as worker:
-        yield worker
 
 
 def states(stack: Stack) -> dict[str, int]:
@@ -238,3 +219,31 @@ def test_a_bulk_publication_is_delivered_in_few_messages(
     durable.until_effects(label, 250)
     eventually(lambda: states(durable) == {"done": 250}, "all rows settled")
     assert durable_worker.log.count(" received") - before == 3
+
+
+def test_a_broker_that_fails_does_not_lengthen_the_leases(
+    durable: Stack, behind_proxy: Stack, proxy: Proxy, label: str
+) -> None:
+    proxy.stop()
+    broken = Stack(
+        durable.name, durable.database_url, behind_proxy.broker_url, durable.folder,
+        durable.queue, {"OUTBOX": "1"},
+    )  # fmt: skip
+
+    printed = broken.run(
+        f"""
+        from src.share_kernel.infrastructure import dispatch
+        from src.share_kernel.infrastructure.outbox.models import Delivery
+        from src.share_kernel.infrastructure.outbox.relay import relay
+        publish_event(Marked(label={label!r}))
+        for _ in range(5):
+            Delivery.objects.update(send_after=Delivery.objects.get().created_at)
+            dispatch.breaker.tripped_at = float("-inf")
+            print("relayed", relay())
+        row = Delivery.objects.get()
+        print("sends", row.sends)
+        """
+    )
+
+    assert printed.count("relayed 0") == 5
+    assert "sends 1" in printed

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# A Celery worker hands its arguments to a pool by pickling them, and dies of a RecursionError
+# near 300 levels: the message then comes back, and kills the next one.
+MAX_NESTING = 100
+
 # What msgspec raises for a value or a text that it cannot convert.
 _REFUSALS = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 
@@ -67,7 +71,16 @@ def _through_json(data: dict[str, Any]) -> dict[str, Any]:
         raise PayloadError(str(error)) from None
     if b'"__type__"' in text and _has_kombu_marker(arrived):
         raise PayloadError("a mapping whose keys are __type__ and __value__ is rewritten by Celery")
+    if text.count(b"[") + text.count(b"{") > MAX_NESTING and _is_deeper(arrived, MAX_NESTING):
+        raise PayloadError(f"it is nested deeper than {MAX_NESTING} levels")
     return arrived
+
+
+def _is_deeper(data: object, levels: int) -> bool:
+    if levels == 0:
+        return True
+    children = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return any(_is_deeper(child, levels - 1) for child in children)
 
 
 def _has_kombu_marker(data: object) -> bool:

@@ -218,6 +218,31 @@ def test_a_value_that_would_change_is_refused_and_named(
     assert f"tests.simple {event.event_id} cannot travel" in str(caught.value)
 
 
+@dataclass(frozen=True)
+class Tree:
+    children: "list[Tree]"
+
+
+@dataclass(frozen=True)
+class Grown(DomainEvent):
+    event_type = "tests.grown"
+
+    root: Tree
+
+
+def test_what_would_kill_a_worker_is_refused() -> None:
+    register_event(Grown)
+    tree = Tree([])
+    for _ in range(40):
+        tree = Tree([tree])
+    assert travelling(Grown(root=tree))
+
+    for _ in range(40):
+        tree = Tree([tree])
+    with pytest.raises(PayloadError, match="field 'root' .* nested deeper than 100 levels"):
+        travelling(Grown(root=tree))
+
+
 def test_a_class_redefined_since_is_refused() -> None:
     old = Simple()
 

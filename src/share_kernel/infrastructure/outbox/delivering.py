@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -180,16 +179,15 @@ def _settle(row: Delivery, state: str, using: str) -> None:
 
 
 def _give_claim_back(pk: UUID | str, using: str) -> None:
-    now = timezone.now()
+    soon = timezone.now() + timedelta(seconds=1)
     for _ in range(3):  # each waits for the database’s own timeout
         try:
             Delivery.objects.using(using).filter(pk=pk, state=Delivery.State.PENDING).update(
-                attempts=F("attempts") - 1, start_after=now, send_after=now
+                attempts=F("attempts") - 1, start_after=soon, send_after=soon
             )
         except OperationalError as error:
             if not _is_lock_error(error):
                 raise
-            time.sleep(0.1)
         else:
             return
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from .. import dispatch
-from ..dispatch import Batch, Dispatch
+from ..dispatch import Batch, Dispatch, OnRetry
 from ..subscriptions import Subscription
 from .delivering import LEASE, deliver_now
 from .models import Delivery
@@ -53,31 +53,35 @@ def enrol(batch: Batch) -> None:
     dispatch.after_commit(batch, wake_up, attempt=_deliver)
 
 
-def send_wake_ups(rows: Sequence[tuple[UUID, str | None]], using: str) -> bool:
-    """Envoie à Celery l’ordre de livrer ces lignes ; ``False`` si le broker échoue.
+def send_wake_ups(rows: Sequence[tuple[UUID, str | None]], using: str) -> list[UUID]:
+    """Envoie à Celery l’ordre de livrer ces lignes ; renvoie celles dont l’envoi a échoué.
 
-    Le message ne porte que des identifiants de lignes : mauvais ou forgé, il ne peut que
+    Le message ne porte que des identifiants de lignes : mauvais ou forgé, il ne peut que
     réveiller un worker.
     """
+    # One row a message, so that deliveries run in parallel; a bulk publication shares them.
+    size = 1 if len(rows) < WAKE_SIZE else WAKE_SIZE
+    unsent: list[UUID] = []
+    for queue in dict.fromkeys(queue for _, queue in rows):
+        ids = [pk for pk, wanted in rows if wanted == queue]
+        for start in range(0, len(ids), size):
+            part = ids[start : start + size]
+            if unsent or not _send_wake_up(part, using, queue):
+                unsent += part
+    return unsent
+
+
+def _send_wake_up(ids: list[UUID], using: str, queue: str | None) -> bool:
     from ..tasks import publish
     from .tasks import deliver
 
-    # One row a message, so that deliveries run in parallel; a bulk publication shares them.
-    size = 1 if len(rows) < WAKE_SIZE else WAKE_SIZE
-    for queue in dict.fromkeys(queue for _, queue in rows):
-        ids = [str(pk) for pk, wanted in rows if wanted == queue]
-        for start in range(0, len(ids), size):
-            part = ids[start : start + size]
-            about = f"{len(part)} deliveries, from {part[0]}"
-            sent = dispatch.try_broker(
-                lambda on_retry, part=part, about=about, queue=queue: publish(  # type: ignore[misc]
-                    deliver, (part, using), on_retry, about=about, queue=queue
-                ),
-                about,
-            )
-            if not sent:
-                return False
-    return True
+    about = f"{len(ids)} deliveries, the first {ids[0]}"
+    arguments = ([str(pk) for pk in ids], using)
+
+    def send(on_retry: OnRetry) -> None:
+        publish(deliver, arguments, on_retry, about=about, queue=queue)
+
+    return dispatch.try_broker(send, about)
 
 
 def _deliver(item: Dispatch, subscription: Subscription) -> None:

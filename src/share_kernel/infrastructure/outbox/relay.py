@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from django.db import connections, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from .. import dispatch
@@ -60,8 +61,13 @@ def _send(using: str) -> int:
             row.send_after = now + timedelta(seconds=LEASE * 2 ** min(row.sends, MAX_DOUBLINGS))
             row.sends += 1
         Delivery.objects.using(using).bulk_update(late, ["send_after", "sends"])
-    send_wake_ups([(row.pk, _queue_of(row)) for row in late], using)
-    return len(late)
+    unsent = send_wake_ups([(row.pk, _queue_of(row)) for row in late], using)
+    if unsent:
+        # Not on their way: an outage would fill the window and double leases for nothing, and
+        # the return of the broker would be noticed minutes later.
+        rows = due(using, now).filter(pk__in=unsent, sends__gt=0)
+        rows.update(sends=F("sends") - 1, send_after=now)
+    return len(late) - len(unsent)
 
 
 def _queue_of(row: Delivery) -> str | None:

@@ -1,4 +1,4 @@
-"""Le registre : une ligne si et seulement si la transaction est validée, un effet une seule fois."""
+"""Le registre : une ligne si la transaction est validée, un effet une seule fois."""
 
 import json
 import uuid
