@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import uuid
 
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.utils import timezone
+
+if not apps.is_installed(__package__):  # Django would take the table for one of the core’s
+    raise ImproperlyConfigured(
+        f"The durable register is not installed. Add {__package__!r} to INSTALLED_APPS, then run "
+        "`manage.py migrate`. (In the reference project: export OUTBOX=1.)"
+    )
 
 
 class Delivery(models.Model):
