@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SOURCES := src conf tests docs
 
 .DEFAULT_GOAL := help
-.PHONY: help site serve test doctest lint types traduire bench versions check clean
+.PHONY: help site serve test doctest lint types traduire demo bench chaos versions check clean
 
 help: ## Montre cette aide.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,8 +34,14 @@ types: $(READY) ## Vérifie les types.
 traduire: $(READY) ## Met à jour les catalogues anglais d’après les pages.
 	@$(BIN)/python docs/_ext/catalogues.py maj
 
+demo: $(READY) ## Montre le bus à l’œuvre : deux processus, aucun serveur.
+	@$(BIN)/python -m conf.demo
+
 bench: $(READY) ## Mesure le bus, en rapports, contre ce qui fait la même chose.
 	@$(BIN)/python tests/bench/bench.py
+
+chaos: $(READY) ## Tue tout au hasard sur trois piles, et compare ce qui devait arriver.
+	@$(BIN)/python -m tests.chaos
 
 versions: $(READY) ## Rejoue les tests sur chaque Python présent, avec Django 5.2 et 6.
 	@$(BIN)/nox

@@ -29,7 +29,9 @@ collect_ignore_glob = [
     "docs/conf.py",  # --doctest-modules would import it as conf, the name of a package
     "docs/_ext/*",
     "noxfile.py",
+    "tests/chaos/app/*",  # an application that only the chaos installs
     "tests/services/shop/*",  # an application that only the service tests install
+    "tests/tenants/customers/*",  # likewise
 ]
 
 # A Python block, then, after blank lines only, the text block that shows what it prints.

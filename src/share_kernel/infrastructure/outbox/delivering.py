@@ -92,7 +92,10 @@ def _attempt(row: Delivery, using: str) -> None:
         _give_up(row, RuntimeError(f"its process was lost {limit} times"), using)
         return
     try:
-        _run(row, using)
+        # A savepoint of its own: an error of the tenant’s context must not break this transaction,
+        # where the failure is about to be written down.
+        with transaction.atomic(using=using):
+            _run(row, using)
     except _SKEW as error:
         _wait_for_deployment(row, error, using)
     except OperationalError as error:

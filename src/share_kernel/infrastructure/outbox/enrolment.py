@@ -54,9 +54,9 @@ def enrol(batch: Batch) -> None:
 
 
 def send_wake_ups(rows: Sequence[tuple[UUID, str | None]], using: str) -> list[UUID]:
-    """Envoie à Celery l’ordre de livrer ces lignes ; renvoie celles dont l’envoi a échoué.
+    """Envoie à Celery l’ordre de livrer ces lignes ; renvoie celles dont l’envoi a échoué.
 
-    Le message ne porte que des identifiants de lignes : mauvais ou forgé, il ne peut que
+    Le message ne porte que des identifiants de lignes : mauvais ou forgé, il ne peut que
     réveiller un worker.
     """
     # One row a message, so that deliveries run in parallel; a bulk publication shares them.

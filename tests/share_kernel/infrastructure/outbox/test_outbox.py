@@ -2,7 +2,8 @@
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -236,6 +237,24 @@ class TestDelivery:
 
         assert paid[0].causation_id == placed.event_id
         assert Delivery.objects.get(handler="paid").depth == 1
+
+
+@contextmanager
+def broken_tenant(tenant_id: str) -> Iterator[None]:
+    """Un contexte de tenant dont l’ouverture échoue dans la base."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nonsense FROM nowhere")
+    yield
+
+
+def test_a_database_error_of_the_tenants_context_is_an_attempt(seen: Seen, settings: Any) -> None:
+    settings.EVENT_BUS = {"TENANT_CONTEXT": f"{__name__}.broken_tenant"}
+    publish_event(OrderPlaced(tenant_id="acme"))
+
+    relay(execute=True)
+
+    assert (only().state, only().attempts) == ("pending", 1)
+    assert "nowhere" in only().error
 
 
 class TestDeploySkew:

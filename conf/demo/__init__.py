@@ -1,0 +1,1 @@
+"""Le bus à l’œuvre : ``make demo``."""
