@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from sybil import Document, Example, Region, Sybil
+from sybil.integration.pytest import SybilItem
 
 from src.share_kernel.infrastructure import dispatch
 from src.share_kernel.infrastructure.event_bus import event_bus
@@ -98,6 +99,13 @@ def module_of(document: Document) -> ModuleType:
     return sys.modules[name]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sans cette marque, des pages exécutées seules écriraient dans la base du développeur."""
+    for item in items:
+        if isinstance(item, SybilItem):
+            item.add_marker(pytest.mark.django_db(transaction=True))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _unplug_the_register() -> None:
     """Les réglages de test installent le registre ; le branchent ceux qui en parlent."""
@@ -106,7 +114,10 @@ def _unplug_the_register() -> None:
 
 @pytest.fixture(scope="module")
 def _page(
-    request: pytest.FixtureRequest, django_db_setup: None, django_db_blocker: Any
+    request: pytest.FixtureRequest,
+    _unplug_the_register: None,
+    django_db_setup: None,
+    django_db_blocker: Any,
 ) -> Iterator[None]:
     """Une page a sa base, vraiment validée, et rend le bus comme elle l’a trouvé."""
     with django_db_blocker.unblock(), isolated_bus():

@@ -14,7 +14,7 @@ REDIS_OPTIONS = {
     "socket_keepalive": True,
     "retry_on_timeout": False,  # the bus retries once, then falls back
     "visibility_timeout": 3600,  # must exceed the longest countdown of a retry, 15 minutes
-    "unacked_restore_interval": 10,  # looks every 10 s for what a killed worker held
+    "unacked_restore_interval": 10,  # kombu looks for what a killed worker held every 10 of these
 }
 AMQP_OPTIONS = {
     "confirm_publish": True,  # otherwise a message written to a dead connection is lost in silence

@@ -11,6 +11,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(HERE / "_ext")]
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "conf.settings")
+os.environ["OUTBOX"] = "1"  # the register is documented too
 
 import django  # noqa: E402  (the path comes first)
 
@@ -36,6 +37,7 @@ extensions = [
     "sphinx_sitemap",
     "langues",
     "recherche",
+    "chaos",
 ]
 assert all(find_spec(name.partition(".")[0]) for name in extensions)
 exclude_patterns = ["_build", "_ext", "conftest.py"]
@@ -87,6 +89,7 @@ intersphinx_mapping = {
 }
 nitpick_ignore = [
     ("py:class", "src.share_kernel.infrastructure.dispatch.Dispatch"),  # the inner seam
+    ("py:meth", "publish"),  # shown as the function publish_event
 ]
 nitpick_ignore_regex = [
     ("py:class", r".*\bH$"),  # type variables have no page

@@ -118,7 +118,7 @@ class EventBus:
 
         Les handlers synchrones s’exécutent comme avec :meth:`publish`. Le travail asynchrone
         part en lots : l’ordre est gardé dans un lot, un handler qui échoue est réessayé seul,
-        et un lot dont le worker est tué recommence en entier.
+        et un worker tué peut recommencer un lot.
 
         Args:
             events: des événements de classes enregistrées.

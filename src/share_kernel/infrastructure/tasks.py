@@ -112,7 +112,7 @@ def dispatch_async_batch(
     """Exécute plusieurs handlers dans l’ordre, dans un worker.
 
     Un élément qui échoue est renvoyé seul, comme une tâche :func:`dispatch_async_event`, et
-    n’arrête pas les suivants. Si le worker est tué, chaque élément repart seul.
+    n’arrête pas les suivants. Un handler qui tue son processus ne les emporte pas.
 
     Args:
         items: des dictionnaires ``payload``, ``handler`` et ``depth``.

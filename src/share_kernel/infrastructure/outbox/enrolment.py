@@ -24,6 +24,7 @@ def enrol(batch: Batch) -> None:
     now = timezone.now()
     # Leave the wake-up the time of a lease; without one, the relay may start at once.
     send_after = now + timedelta(seconds=LEASE) if awake else now
+    planned = [(item, subscription) for item in batch for subscription in item.subscriptions]
     rows = [
         Delivery(
             event_id=item.payload["event_id"],
@@ -35,32 +36,30 @@ def enrol(batch: Batch) -> None:
             sends=int(awake),
             created_at=now,
             pending_since=now,
-            start_after=now,
+            start_after=now + timedelta(microseconds=position),  # the order of publication
             send_after=send_after,
         )
-        for item in batch
-        for subscription in item.subscriptions
+        for position, (item, subscription) in enumerate(planned)
     ]
     # An event published twice is delivered once.
     Delivery.objects.using(batch[0].using).bulk_create(rows, ignore_conflicts=True)
-    ids = [row.pk for row in rows]
-    queues = [subscription.queue for item in batch for subscription in item.subscriptions]
+    wanted = [(row.pk, item[1].queue) for row, item in zip(rows, planned, strict=True)]
+    # Alone, deliveries run in parallel; published together, they share messages and keep an order.
+    size = WAKE_SIZE if len(batch) > 1 else 1
 
     def wake_up(batch: Batch) -> None:
         if awake and not dispatch.breaker.is_open(batch[0].planned_at):
-            send_wake_ups(list(zip(ids, queues, strict=True)), batch[0].using)
+            send_wake_ups(wanted, batch[0].using, size)
 
     dispatch.after_commit(batch, wake_up, attempt=_deliver)
 
 
-def send_wake_ups(rows: Sequence[tuple[UUID, str | None]], using: str) -> list[UUID]:
+def send_wake_ups(rows: Sequence[tuple[UUID, str | None]], using: str, size: int = 1) -> list[UUID]:
     """Envoie à Celery l’ordre de livrer ces lignes ; renvoie celles dont l’envoi a échoué.
 
     Le message ne porte que des identifiants de lignes : mauvais ou forgé, il ne peut que
     réveiller un worker.
     """
-    # One row a message, so that deliveries run in parallel; a bulk publication shares them.
-    size = 1 if len(rows) < WAKE_SIZE else WAKE_SIZE
     unsent: list[UUID] = []
     for queue in dict.fromkeys(queue for _, queue in rows):
         ids = [pk for pk, wanted in rows if wanted == queue]
@@ -85,7 +84,7 @@ def _send_wake_up(ids: list[UUID], using: str, queue: str | None) -> bool:
 
 
 def _deliver(item: Dispatch, subscription: Subscription) -> None:
-    """Livre tout de suite, pour ``deliver_pending()`` ; l’erreur du handler remonte."""
+    """Livre tout de suite, pour ``deliver_pending()`` ; l’erreur du handler remonte."""
     row = Delivery.objects.using(item.using).get(
         event_id=item.payload["event_id"], handler=subscription.name
     )

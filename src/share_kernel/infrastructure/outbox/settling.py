@@ -25,10 +25,9 @@ def replay(rows: QuerySet[Delivery]) -> int:
 
 
 def give_up(rows: QuerySet[Delivery], reason: str) -> int:
-    """Abandonne les lignes en attente parmi *rows*, sauf celle qu’un worker tient."""
-    now = timezone.now()
-    return rows.filter(state=Delivery.State.PENDING, start_after__lte=now).update(
-        state=Delivery.State.DEAD, error=reason, settled_at=now
+    """Abandonne les lignes en attente parmi *rows* ; celle qui s’exécute se solde d’abord."""
+    return rows.filter(state=Delivery.State.PENDING).update(
+        state=Delivery.State.DEAD, error=reason, settled_at=timezone.now()
     )
 
 

@@ -16,7 +16,7 @@ def deliver(ids: list[str], using: str = "default") -> None:
     """Livre des lignes du registre, si leur heure est venue.
 
     Args:
-        ids: des identifiants de :class:`.Delivery` ; tout autre contenu est ignoré.
+        ids: des identifiants de :class:`.Delivery` ; tout autre contenu est ignoré.
         using: l’alias de la base de données.
     """
     for text in ids if isinstance(ids, list) else []:

@@ -361,6 +361,17 @@ class TestCommands:
         assert "5 relayed." in self.run("relay_events", "--execute", "--once")
         assert len(seen) == 5
 
+    def test_relaying_to_nobody_is_an_error(self) -> None:
+        with pytest.raises(CommandError, match="Celery has no broker here.*Pass --execute"):
+            self.run("relay_events", "--once")
+
+    def test_a_bulk_publication_is_delivered_in_its_order(self, seen: Seen) -> None:
+        publish_events([OrderPlaced(order_id=str(number)) for number in range(20)])
+
+        self.run("relay_events", "--execute", "--once")
+
+        assert [event.order_id for event in seen] == [str(number) for number in range(20)]
+
     def test_replay_revives_dead_rows_only(self, seen: Seen) -> None:
         publish_events([OrderPlaced(), OrderPlaced()])
         dead = Delivery.objects.first()

@@ -6,9 +6,10 @@ import signal
 import threading
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
 
+from ....dispatch import celery_is_available
 from ....logs import logger
 from ...relay import relay
 
@@ -35,6 +36,11 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         using, execute = options["database"], options["execute"]
+        if not execute and not celery_is_available():
+            raise CommandError(
+                "Celery has no broker here, so there is nobody to wake up. Pass --execute to run "
+                "the handlers in this process, or configure a broker."
+            )
         shows = self.stdout.isatty()
         self.stdout.write(f"Relaying {using}{', executing' if execute else ''}. Stop with Ctrl-C.")
         total = 0
@@ -45,6 +51,8 @@ class Command(BaseCommand):
                 self.stdout.write(f"\r{total} relayed", ending="")
                 self.stdout.flush()
             if options["once"] and not count:
+                if count is None:
+                    raise CommandError("The database failed: see the log.")
                 break
             if not count:
                 stop.wait(BROKEN if count is None else IDLE)
