@@ -1,0 +1,50 @@
+"""La base d’une pile, lue sans Django : le contrôle ne passe pas par ce qu’il contrôle."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+
+from .missing import MissingError
+
+POSTGRES_URL = "postgresql://postgres@127.0.0.1:5432/postgres"
+
+
+def rows(url: str, query: str) -> list[tuple[Any, ...]]:
+    """Renvoie les lignes d’une requête."""
+    if url.startswith("sqlite"):
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"), 20)) as connection:
+            return connection.execute(query).fetchall()
+    with psycopg.connect(url) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+@contextlib.contextmanager
+def sqlite(folder: Path) -> Iterator[str]:
+    """Un fichier dans le dossier de la pile."""
+    yield f"sqlite:///{folder / 'db.sqlite3'}"
+
+
+@contextlib.contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """Une base neuve sur le serveur partagé, effacée à la fin."""
+    server = os.environ.get("POSTGRES_URL", POSTGRES_URL)
+    name = f"chaos_{uuid.uuid4().hex[:12]}"
+    try:
+        with psycopg.connect(server, autocommit=True, connect_timeout=2) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+    except psycopg.OperationalError as error:
+        raise MissingError(f"POSTGRES_URL: {error}") from None
+    try:
+        yield urlsplit(server)._replace(path=f"/{name}").geturl()
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
