@@ -390,7 +390,7 @@ def main() -> None:
     RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"\n{'':34}{'ratio':>8}{'median':>8}{'target':>8}   against")
     for row in rows:
-        target = "" if row.target is None else f"{row.target:.2g}"
+        target = "" if row.target is None else f"{row.target:.3g}"
         print(
             f"{row.what:34}{row.ratio:8.2f}{row.median_ratio:8.2f}{target:>8}   {row.against}"
             f"{'   ' + row.verdict if row.verdict else ''}"

@@ -1,4 +1,4 @@
-"""``make chaos`` : la tourmente sur les trois piles, et ses résultats."""
+"""``make chaos`` : la tourmente sur les trois piles, et ses résultats."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLUMNS = "{:22}{:>8}{:>8}{:>8}{:>12}{:>12}{:>9}{:>7}{:>7}{:>9}{:>12}"
 
 
 def main() -> int:
-    """Exécute les piles choisies ; renvoie le code de sortie.
+    """Exécute les piles choisies ; renvoie le code de sortie.
 
     Les variables d’environnement ``CHAOS_SEED``, ``CHAOS_SECONDS`` et ``CHAOS_STACKS`` (des noms
     séparés par des virgules) rejouent une suite de pannes, l’allongent, choisissent les piles.
@@ -54,14 +54,14 @@ def main() -> int:
 
 
 def interrupt(*_: Any) -> None:
-    """Laisse chacun nettoyer ; une seconde interruption y couperait court."""
+    """Laisse chacun nettoyer ; une seconde interruption y couperait court."""
     for number in INTERRUPTIONS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def one(recipe: Recipe, seed: int, seconds: float) -> Result | None:
-    """Tourmente une pile, et garde les journaux d’un échec ; ``None`` s’il manque un service."""
+    """Tourmente une pile, et garde les journaux d’un échec ; ``None`` s’il manque un service."""
     print(f"{recipe.name}…", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     try:

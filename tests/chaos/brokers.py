@@ -69,7 +69,7 @@ class Broker(ABC):
 
 
 class Redis(Broker):
-    """Redis sans persistance : le tuer, c’est aussi le vider."""
+    """Redis sans persistance : le tuer, c’est aussi le vider."""
 
     scheme = "redis"
 
@@ -144,7 +144,7 @@ class RabbitMQ(Broker):
         super().start()
 
     def empty(self) -> None:
-        """Tue le nœud et efface ses files ; il redémarre comme au premier jour."""
+        """Tue le nœud et efface ses files ; il redémarre comme au premier jour."""
         self.kill()
         shutil.rmtree(self.data / "mnesia", ignore_errors=True)
         self.start()

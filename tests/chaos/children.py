@@ -1,4 +1,4 @@
-"""Les processus d’une pile : démarrés, tués, ranimés."""
+"""Les processus d’une pile : démarrés, tués, ranimés."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def eventually(condition: Callable[[], object], what: str, deadline: float) -> N
 
 @dataclass
 class Child:
-    """Un programme et les siens, dans leur propre groupe : un même signal les atteint tous."""
+    """Un programme et les siens, dans leur propre groupe : un même signal les atteint tous."""
 
     role: str
     name: str

@@ -1,4 +1,4 @@
-"""La base d’une pile, lue sans Django : le contrôle ne passe pas par ce qu’il contrôle."""
+"""La base d’une pile, lue sans Django : le contrôle ne passe pas par ce qu’il contrôle."""
 
 from __future__ import annotations
 

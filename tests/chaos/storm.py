@@ -1,4 +1,4 @@
-"""La tourmente sur une pile : produire, casser, réparer, vider, comparer."""
+"""La tourmente sur une pile : produire, casser, réparer, vider, comparer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .checking import Findings, compare
 from .children import ROOT, TICK, Child, eventually
 
 LIMIT = 85.0  # seconds for a stack, all included
-CALM = (0.3, 1.5)  # seconds between two faults
+CALM = (0.2, 1.2)  # seconds between two faults
 OUTAGE = (0.2, 2.0)  # seconds that a broker stays dead
 ROLES = ("publisher", "worker", "relay", "broker")
 WEIGHTS = (2, 2, 2, 1)
@@ -63,8 +63,8 @@ def run(recipe: Recipe, folder: Path, *, seed: int, seconds: float, durable: boo
 
     Args:
         recipe: la pile.
-        folder: un dossier vide : base, journaux, données du broker.
-        seed: décide des pannes et de leurs moments ; le reste appartient au système.
+        folder: un dossier vide : base, journaux, données du broker.
+        seed: décide des pannes et de leurs moments ; le reste appartient au système.
         seconds: la durée des pannes.
         durable: avec le registre, ou par le chemin léger.
 
@@ -124,7 +124,7 @@ class Storm:
         }
 
     def begin(self) -> None:
-        """Démarre tout et attend un premier effet : avant, rien ne peut se perdre."""
+        """Démarre tout et attend un premier effet : avant, rien ne peut se perdre."""
         migrate = [sys.executable, "manage.py", "migrate", "--run-syncdb", "--verbosity=0"]
         subprocess.run(migrate, cwd=ROOT, env=self.env, check=True, timeout=60)
         if self.broker:
@@ -145,7 +145,7 @@ class Storm:
                 time.sleep(TICK)
 
     def heal(self) -> None:
-        """Répare tout ; plus personne ne publie."""
+        """Répare tout ; plus personne ne publie."""
         for child in self._of("publisher"):
             child.stop()
             self.children.remove(child)
@@ -155,7 +155,7 @@ class Storm:
             eventually(self.broker.answers, "the broker is back", 40)
 
     def drain(self, deadline: float) -> int:
-        """Attend que plus rien ne soit en attente ; renvoie ce qui l’est encore."""
+        """Attend que plus rien ne soit en attente ; renvoie ce qui l’est encore."""
         if not self.durable:
             return 0
         with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""La tourmente en petit : le registre ne perd rien, et le contrôle sait voir une perte."""
+"""La tourmente en petit : le registre ne perd rien, et le contrôle sait voir une perte."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_light_path_loses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 class TestCompare:
-    """Chaque faute doit être vue : un contrôle aveugle dirait toujours zéro."""
+    """Chaque faute doit être vue : un contrôle aveugle dirait toujours zéro."""
 
     EVENT = uuid4().hex
 

@@ -10,7 +10,7 @@ class ChaosConfig(AppConfig):
     label = "chaos"
 
     def ready(self) -> None:
-        """Installe de quoi mourir, et raccourcit les délais : un essai dure une minute.
+        """Installe de quoi mourir, et raccourcit les délais : un essai dure une minute.
 
         Les délais réels conviennent à des pannes de plusieurs minutes. Les rapports entre eux
         restent les mêmes, et le protocole aussi.

@@ -1,4 +1,4 @@
-"""Mourir entre deux requêtes : une panne au hasard dans le temps y tombe trop rarement."""
+"""Mourir entre deux requêtes : une panne au hasard dans le temps y tombe trop rarement."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Cinq handlers : lent, instable, suicidaire, empoisonné, et un qui va bien.
+"""Cinq handlers : lent, instable, suicidaire, empoisonné, et un qui va bien.
 
-Chacun écrit son effet avant d’échouer : un essai raté ne doit rien laisser.
+Chacun écrit son effet avant d’échouer : un essai raté ne doit rien laisser.
 """
 
 import random
@@ -55,7 +55,7 @@ def poison(event: OrderPlaced) -> None:
 
 @subscribe_async(OrderPlaced, name="ok")
 def ok(event: OrderPlaced) -> None:
-    """Réussit ; abonné en dernier, il attend les autres quand ils s’exécutent en ligne."""
+    """Réussit ; abonné en dernier, il attend les autres quand ils s’exécutent en ligne."""
     leave_effect("ok", event)
 
 

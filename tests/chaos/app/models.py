@@ -14,7 +14,7 @@ class Order(models.Model):
 
 
 class Effect(models.Model):
-    """Ce qu’un handler a fait, sans contrainte d’unicité : un doublon doit se voir."""
+    """Ce qu’un handler a fait, sans contrainte d’unicité : un doublon doit se voir."""
 
     event_id = models.UUIDField()
     handler = models.CharField(max_length=20)

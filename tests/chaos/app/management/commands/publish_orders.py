@@ -66,7 +66,7 @@ def roll_back_a_savepoint() -> None:
 
 
 def new_order() -> OrderPlaced:
-    """Écrit une commande ; renvoie l’événement à publier."""
+    """Écrit une commande ; renvoie l’événement à publier."""
     event = OrderPlaced()
     Order.objects.create(event_id=event.event_id)
     return event
