@@ -27,6 +27,8 @@ AMQP_OPTIONS = {
 # Without a broker, asynchronous handlers run in the process, right after the commit.
 BROKER_URL = os.environ.get("BROKER_URL") or None
 
+# acks_late and retry_on_worker_lost, without which a killed worker loses what it was doing, are
+# set on the bus’s own tasks: see share_kernel/infrastructure/tasks.py.
 app = Celery("conf")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(
