@@ -26,4 +26,5 @@ class ChaosConfig(AppConfig):
         delivering.CLAIM = 3.0
         for module in (delivering, enrolment, relay):  # each holds its own copy
             vars(module)["LEASE"] = 1.0
+        relay.MAX_DOUBLINGS = 3  # a lease of a minute would outlive the run
         retry.BACKOFF_BASE, retry.BACKOFF_MAX = 0.2, 2.0
