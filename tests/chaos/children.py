@@ -59,7 +59,8 @@ class Child:
         if self.runs():
             return
         if self._process is not None and self._process.returncode != -signal.SIGKILL:
-            said = self.log_path.read_text(errors="replace").strip().splitlines()[-1:]
+            lines = self.log_path.read_text(errors="replace").splitlines()
+            said = [line for line in lines if "Error" in line][-1:]
             self.surprises.append(f"{self.name} ended with {self._process.returncode}: {said}")
         self.start()
 
