@@ -71,7 +71,7 @@ def test_the_switcher_leads_to_the_same_page(page: Page, address: str, name: str
         ("evenement", "modules/event_bus"),
         ("repli", "modules/event_bus"),
         ("publish_event", "modules/event_bus"),
-        ("idempotente", "glossaire"),
+        ("idempotente", "guides/rendre-idempotent"),
     ],
 )
 def test_the_french_search_ignores_accents(page: Page, words: str, target: str) -> None:
