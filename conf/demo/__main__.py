@@ -72,7 +72,7 @@ class Stage:
     def manage(self, *args: str) -> str:
         """Exécute une commande d’administration jusqu’à son terme ; renvoie ce qu’elle écrit."""
         try:
-            done = subprocess.run(  # noqa: S603
+            done = subprocess.run(
                 [*MANAGE, *args],
                 cwd=ROOT,
                 env=self.env("manage"),
@@ -90,7 +90,7 @@ class Stage:
     def start(self, name: str, command: list[str]) -> None:
         """Démarre un processus ; Ctrl-C ne va qu’à nous, qui l’arrêtons."""
         with self.log(name).open("wb") as log:
-            self.processes[name] = subprocess.Popen(  # noqa: S603
+            self.processes[name] = subprocess.Popen(
                 command, cwd=ROOT, env=self.env(name), stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
@@ -251,7 +251,7 @@ def conclude(opened: Stage) -> None:
 
 def show(text: str) -> None:
     """Écrit une ligne, tout de suite."""
-    print(text, flush=True)  # noqa: T201
+    print(text, flush=True)
 
 
 def paint(text: str, colour: str) -> str:
@@ -278,7 +278,7 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except DemoError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)
         return 1
     return 0
 

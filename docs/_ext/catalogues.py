@@ -77,7 +77,7 @@ def update(extracted: dict[Path, Catalog]) -> None:
         catalog = read(path, locale)
         if catalog is None:
             catalog = template
-            catalog.locale = locale  # type: ignore[assignment]
+            catalog.locale = locale  # type: ignore[assignment]  # the setter takes a name
         else:
             before = [message.id for message in catalog]
             catalog.update(template, update_header_comment=False)
