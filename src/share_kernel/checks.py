@@ -11,7 +11,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.utils.module_loading import import_string
 
 from .domain.domain_event import UnknownEventTypeError, get_event_class
-from .infrastructure import dispatch
+from .infrastructure import broker
 from .infrastructure.event_bus import event_bus
 from .infrastructure.settings import DEFAULTS
 
@@ -83,8 +83,8 @@ def _check_setting(key: Any, value: Any) -> Iterator[CheckMessage]:
 def check_celery(**_: Any) -> list[CheckMessage]:
     """Signale un broker que Celery ne voit pas, ou dont une panne bloquerait les requêtes."""
     named = next((name for name in _BROKER_SETTINGS if getattr(django_settings, name, None)), None)
-    conf = dispatch.celery_conf()
-    url = conf and dispatch.broker_url(conf)
+    conf = broker.celery_conf()
+    url = conf and broker.broker_url(conf)
     if not url:
         return [_invisible_broker(named)] if named else []
     return list(_fail_slow(conf, url))

@@ -15,7 +15,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from .domain import domain_event
 from .domain.domain_event import DomainEvent
-from .infrastructure import dispatch
+from .infrastructure import broker
 from .infrastructure.dispatch import Dispatch
 from .infrastructure.event_bus import EventBus, event_bus
 from .infrastructure.subscriptions import Subscription
@@ -37,7 +37,7 @@ def isolated_bus() -> Iterator[EventBus]:
     subscriptions, recorders = event_bus._subscriptions, event_bus._recorders
     enrol = event_bus._enrol
     event_types = dict(domain_event._event_types)
-    tripped_at = dispatch.breaker.tripped_at
+    tripped_at = broker.breaker.tripped_at
     try:
         yield event_bus
     finally:
@@ -46,7 +46,7 @@ def isolated_bus() -> Iterator[EventBus]:
         event_bus._enrol = enrol
         domain_event._event_types.clear()
         domain_event._event_types.update(event_types)
-        dispatch.breaker.tripped_at = tripped_at
+        broker.breaker.tripped_at = tripped_at
 
 
 @contextmanager

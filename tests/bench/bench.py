@@ -56,7 +56,7 @@ django.setup()
 from django.dispatch import Signal  # noqa: E402
 
 from src.share_kernel.domain.domain_event import DomainEvent, register_event  # noqa: E402
-from src.share_kernel.infrastructure import dispatch, tasks  # noqa: E402
+from src.share_kernel.infrastructure import broker, dispatch, tasks  # noqa: E402
 from src.share_kernel.infrastructure.event_bus import EventBus  # noqa: E402
 
 Case = Callable[[], object]
@@ -286,8 +286,8 @@ def sending() -> list[Row]:
     sent: list[dispatch.Dispatch] = []
 
     def before_the_broker(batch: dispatch.Batch) -> None:
-        assert dispatch.celery_is_available()
-        assert not dispatch.breaker.is_open(batch[0].planned_at)
+        assert broker.is_available()
+        assert not broker.breaker.is_open(batch[0].planned_at)
 
     bus = EventBus(enrol=lambda batch: dispatch.after_commit(batch, before_the_broker))
     name = "bench.handler"
@@ -343,10 +343,10 @@ def through_redis() -> list[Row]:
             transaction.on_commit(partial(delay, InvoiceApproved().to_dict(), name))
 
     def one_durably() -> None:
-        dispatch.breaker.trip()  # no wake-up: the relay’s work
+        broker.breaker.trip()  # no wake-up: the relay’s work
         with transaction.atomic():
             durable.publish(InvoiceApproved())
-        dispatch.breaker.tripped_at = float("-inf")
+        broker.breaker.tripped_at = float("-inf")
 
     ours, theirs = "1000 events, publish_events", "1000 × (on_commit → delay), Redis"
     durably, celery_publish = "durable publish, row only", "a Celery publish, Redis"

@@ -4,6 +4,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ import pytest
 from kombu import Connection
 
 from .proxy import Proxy
-from .stack import Stack, Worker
+from .stack import Stack, Worker, new_queue
 
 SERVICES = {
     "REDIS_URL": "redis://127.0.0.1:6379/0",
@@ -83,15 +84,13 @@ def behind_proxy(stack: Stack, proxy: Proxy) -> Stack:
     parts = urlsplit(stack.broker_url)
     login = f"{parts.username}:{parts.password}@" if parts.username else ""
     url = parts._replace(netloc=f"{login}127.0.0.1:{proxy.port}").geturl()
-    return Stack(stack.name, stack.database_url, url, stack.folder, stack.queue)
+    return replace(stack, broker_url=url)
 
 
 @pytest.fixture(scope="session")
 def durable(stack: Stack) -> Iterator[Stack]:
     """La pile, avec le registre dans INSTALLED_APPS."""
-    durable = Stack(
-        stack.name, stack.database_url, stack.broker_url, stack.folder, extra_env={"OUTBOX": "1"}
-    )
+    durable = replace(stack, queue=new_queue(), extra_env={"OUTBOX": "1"})
     durable.migrate()
     yield durable
     with Connection(stack.broker_url) as connection:

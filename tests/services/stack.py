@@ -40,6 +40,11 @@ def eventually(condition: Callable[[], Any], what: str, deadline: float = DEADLI
     return value
 
 
+def new_queue() -> str:
+    """Renvoie le nom d’une file où personne d’autre n’écrit."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
 @dataclass
 class Worker:
     """Un vrai processus ``celery -A conf worker``."""
@@ -77,7 +82,7 @@ class Stack:
     database_url: str
     broker_url: str
     folder: Path
-    queue: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:12]}")
+    queue: str = field(default_factory=new_queue)
     extra_env: dict[str, str] = field(default_factory=dict)
 
     @property

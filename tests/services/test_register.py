@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import uuid
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import psycopg
@@ -10,7 +11,7 @@ import pytest
 from kombu import Connection
 
 from .proxy import Proxy
-from .stack import ROOT, Stack, Worker, eventually
+from .stack import ROOT, Stack, Worker, eventually, new_queue
 
 
 @pytest.fixture
@@ -85,10 +86,10 @@ def test_seven_wake_ups_at_once_count_one_attempt(
     """Quatre processus se disputent une ligne dont le handler demande une heure."""
     durable.run(
         f"""
-        from src.share_kernel.infrastructure import dispatch
+        from src.share_kernel.infrastructure import broker
         from src.share_kernel.infrastructure.outbox.models import Delivery
         from src.share_kernel.infrastructure.outbox.tasks import deliver
-        dispatch.breaker.trip()  # no wake-up of its own
+        broker.breaker.trip()  # no wake-up of its own
         publish_event(Doomed(label={label!r}))
         row = Delivery.objects.get(handler__endswith="patient")
         for _ in range(7):
@@ -110,10 +111,7 @@ def test_a_broker_that_fails_at_commit_runs_nothing_in_the_request(
     durable: Stack, behind_proxy: Stack, proxy: Proxy, label: str
 ) -> None:
     proxy.stop()
-    broken = Stack(
-        durable.name, durable.database_url, behind_proxy.broker_url, durable.folder,
-        durable.queue, {"OUTBOX": "1"},
-    )  # fmt: skip
+    broken = replace(durable, broker_url=behind_proxy.broker_url)
 
     printed = broken.run(f"publish_event(Marked(label={label!r}))")
 
@@ -126,19 +124,16 @@ def test_a_broker_that_fails_at_commit_runs_nothing_in_the_request(
 
 def test_the_relay_sends_no_more_than_its_window(durable: Stack, label: str) -> None:
     """Sans worker pour consommer, trois tours de relais n’empilent pas trois fois l’arriéré."""
-    mine = Stack(
-        durable.name, durable.database_url, durable.broker_url, durable.folder,
-        extra_env={"OUTBOX": "1"},
-    )  # fmt: skip
+    mine = replace(durable, queue=new_queue())
     printed = mine.run(
         f"""
-        from src.share_kernel.infrastructure import dispatch
+        from src.share_kernel.infrastructure import broker
         from src.share_kernel.infrastructure.event_bus import publish_events
         from src.share_kernel.infrastructure.outbox.models import Delivery
         from src.share_kernel.infrastructure.outbox.relay import relay
-        dispatch.breaker.trip()
+        broker.breaker.trip()
         publish_events([Marked(label={label!r}) for _ in range(1000)])
-        dispatch.breaker.tripped_at = float("-inf")
+        broker.breaker.tripped_at = float("-inf")
         Delivery.objects.update(send_after=Delivery.objects.first().created_at, sends=0)
         print([relay() for _ in range(3)])
         """
@@ -152,7 +147,7 @@ def test_the_relay_sends_no_more_than_its_window(durable: Stack, label: str) -> 
 
 def test_two_processes_writing_burn_no_attempt(durable: Stack, label: str) -> None:
     """Sur SQLite, deux relais et un publieur se verrouillent l’un l’autre."""
-    quiet = Stack(durable.name, durable.database_url, "", durable.folder, extra_env={"OUTBOX": "1"})
+    quiet = replace(durable, broker_url="")
     publish = f"""
         for number in range(60):
             with transaction.atomic():
@@ -174,7 +169,7 @@ def test_a_restarted_database_is_survived(durable: Stack, label: str) -> None:
     """Toutes les connexions sont coupées par le serveur, comme quand il redémarre."""
     if not durable.database_url.startswith("postgresql"):
         return
-    quiet = Stack(durable.name, durable.database_url, "", durable.folder, extra_env={"OUTBOX": "1"})
+    quiet = replace(durable, broker_url="")
     name = urlsplit(quiet.database_url).path[1:]
     process = subprocess.Popen(
         [sys.executable, "manage.py", "relay_events", "--execute"],
@@ -205,10 +200,7 @@ def test_a_restarted_database_is_survived(durable: Stack, label: str) -> None:
 
 def test_a_bulk_publication_is_sent_in_few_messages(durable: Stack, label: str) -> None:
     """Dans une file à elle, sans worker : rien d’autre n’y passe."""
-    mine = Stack(
-        durable.name, durable.database_url, durable.broker_url, durable.folder,
-        extra_env={"OUTBOX": "1"},
-    )  # fmt: skip
+    mine = replace(durable, queue=new_queue())
     mine.run(
         f"""
         from src.share_kernel.infrastructure.event_bus import publish_events
@@ -229,20 +221,17 @@ def test_a_broker_that_fails_does_not_lengthen_the_leases(
     durable: Stack, behind_proxy: Stack, proxy: Proxy, label: str
 ) -> None:
     proxy.stop()
-    broken = Stack(
-        durable.name, durable.database_url, behind_proxy.broker_url, durable.folder,
-        durable.queue, {"OUTBOX": "1"},
-    )  # fmt: skip
+    broken = replace(durable, broker_url=behind_proxy.broker_url)
 
     printed = broken.run(
         f"""
-        from src.share_kernel.infrastructure import dispatch
+        from src.share_kernel.infrastructure import broker
         from src.share_kernel.infrastructure.outbox.models import Delivery
         from src.share_kernel.infrastructure.outbox.relay import relay
         publish_event(Marked(label={label!r}))
         for _ in range(5):
             Delivery.objects.update(send_after=Delivery.objects.get().created_at)
-            dispatch.breaker.tripped_at = float("-inf")
+            broker.breaker.tripped_at = float("-inf")
             print("relayed", relay())
         row = Delivery.objects.get()
         print("sends", row.sends)

@@ -11,7 +11,7 @@ from src.share_kernel.domain.domain_event import (
     get_event_class,
     register_event,
 )
-from src.share_kernel.infrastructure import dispatch
+from src.share_kernel.infrastructure import broker
 from src.share_kernel.infrastructure.event_bus import (
     EventBus,
     event_bus,
@@ -29,11 +29,11 @@ class TestIsolatedBus:
         with isolated_bus() as bus:
             subscribe_sync("tests.temporary", lambda event: None)
             register_event(Temporary)
-            dispatch.breaker.trip()
+            broker.breaker.trip()
             assert bus is event_bus
 
         assert event_bus.subscriptions() == before
-        assert not dispatch.breaker.is_open(float("inf"))
+        assert not broker.breaker.is_open(float("inf"))
         with pytest.raises(UnknownEventTypeError):
             get_event_class("tests.temporary")
 

@@ -20,7 +20,8 @@ from ..domain.domain_event import (
     UnknownHandlerError,
 )
 from . import retry, settings
-from .dispatch import Batch, Dispatch, OnRetry
+from .broker import OnRetry
+from .dispatch import Batch, Dispatch
 from .event_bus import event_bus
 from .handling import handle
 from .logs import identify, log_given_up, logger

@@ -9,8 +9,9 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from .. import dispatch
-from ..dispatch import Batch, Dispatch, OnRetry
+from .. import broker, dispatch
+from ..broker import OnRetry
+from ..dispatch import Batch, Dispatch
 from ..subscriptions import Subscription
 from .delivering import LEASE, deliver_now
 from .models import Delivery
@@ -20,7 +21,7 @@ WAKE_SIZE = 100  # rows that one message wakes
 
 def enrol(batch: Batch) -> None:
     """Écrit une ligne par événement et par handler, puis prévoit le réveil."""
-    awake = dispatch.celery_is_available()
+    awake = broker.is_available()
     now = timezone.now()
     # Leave the wake-up the time of a lease; without one, the relay may start at once.
     send_after = now + timedelta(seconds=LEASE) if awake else now
@@ -48,7 +49,7 @@ def enrol(batch: Batch) -> None:
     size = WAKE_SIZE if len(batch) > 1 else 1
 
     def wake_up(batch: Batch) -> None:
-        if awake and not dispatch.breaker.is_open(batch[0].planned_at):
+        if awake and not broker.breaker.is_open(batch[0].planned_at):
             send_wake_ups(wanted, batch[0].using, size)
 
     dispatch.after_commit(batch, wake_up, attempt=_deliver)
@@ -80,7 +81,7 @@ def _send_wake_up(ids: list[UUID], using: str, queue: str | None) -> bool:
     def send(on_retry: OnRetry) -> None:
         publish(deliver, arguments, on_retry, about=about, queue=queue)
 
-    return dispatch.try_broker(send, about)
+    return broker.attempt(send, about)
 
 
 def _deliver(item: Dispatch, subscription: Subscription) -> None:

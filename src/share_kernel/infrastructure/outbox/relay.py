@@ -9,7 +9,7 @@ from django.db import connections, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from .. import dispatch
+from .. import broker
 from ..event_bus import event_bus
 from .delivering import LEASE, deliver_row, due
 from .enrolment import send_wake_ups
@@ -47,7 +47,7 @@ def _send(using: str) -> int:
 
     Sans l’une et l’autre, les renvois iraient plus vite que les workers et la file croîtrait.
     """
-    if not dispatch.celery_is_available() or dispatch.breaker.is_open(float("inf")):
+    if not broker.is_available() or broker.breaker.is_open(float("inf")):
         return 0
     now = timezone.now()
     with transaction.atomic(using=using):

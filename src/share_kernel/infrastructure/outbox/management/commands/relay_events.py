@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
 
-from ....dispatch import celery_is_available
+from .... import broker
 from ....logs import logger
 from ...relay import relay
 
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         using, execute = options["database"], options["execute"]
-        if not execute and not celery_is_available():
+        if not execute and not broker.is_available():
             raise CommandError(
                 "Celery has no broker here, so there is nobody to wake up. Pass --execute to run "
                 "the handlers in this process, or configure a broker."
