@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SOURCES := src conf tests docs
 
 .DEFAULT_GOAL := help
-.PHONY: help site serve test doctest lint types traduire demo bench chaos versions check clean
+.PHONY: help site serve shell test doctest lint types traduire demo bench chaos versions check clean
 
 help: ## Montre cette aide.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,10 @@ serve: site ## Sert le site sur http://127.0.0.1:8000/.
 
 test: $(READY) build/site/index.html ## Exécute les tests et chaque exemple des pages.
 	@$(BIN)/python -m pytest
+
+shell: $(READY) ## Ouvre le shell Django du projet de référence, où coller les exemples.
+	@$(BIN)/python manage.py migrate --verbosity 0
+	@$(BIN)/python manage.py shell
 
 doctest: $(READY) ## Exécute seulement les exemples des pages et des docstrings.
 	@$(BIN)/python -m pytest docs src README.md
