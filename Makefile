@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 SOURCES := src conf tests docs
 
 .DEFAULT_GOAL := help
-.PHONY: help site serve shell test doctest lint types traduire demo bench chaos versions check clean
+.PHONY: help site serve shell test doctest lint format types traduire catalogues demo bench chaos versions check clean
 
 help: ## Montre cette aide.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,13 +24,18 @@ shell: $(READY) ## Ouvre le shell Django du projet de référence, où coller le
 	@$(BIN)/python manage.py migrate --verbosity 0
 	@$(BIN)/python manage.py shell
 
-doctest: $(READY) ## Exécute seulement les exemples des pages et des docstrings.
-	@$(BIN)/python -m pytest docs src README.md
+PAGES := docs src README.md
+doctest: $(READY) ## Exécute seulement les exemples, ou ceux d’une page : PAGES=docs/index.md.
+	@$(BIN)/python -m pytest $(PAGES)
 
 lint: $(READY) ## Vérifie le style et les imports.
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/lint-imports
+
+format: $(READY) ## Met le code en forme et range ses imports.
+	@$(BIN)/ruff check --quiet --fix $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)
 
 types: $(READY) ## Vérifie les types.
 	@$(BIN)/mypy
@@ -50,8 +55,10 @@ chaos: $(READY) ## Tue tout au hasard sur trois piles, et compare ce qui devait 
 versions: $(READY) ## Rejoue les tests sur chaque Python présent, avec Django 5.2 et 6.
 	@$(BIN)/nox
 
-check: lint types ## Tout ce que la CI vérifie en plus du site et des tests.
+catalogues: $(READY) ## Nomme ce qui reste à traduire.
 	@$(BIN)/python docs/_ext/catalogues.py verifie
+
+check: lint types catalogues ## Tout ce que la CI vérifie en plus du site et des tests.
 	@$(BIN)/python manage.py check
 	@$(BIN)/python manage.py makemigrations --check --dry-run
 

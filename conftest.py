@@ -77,7 +77,10 @@ def run(example: Example) -> str | None:
             run_test_case(namespace[name])
     if printed.getvalue().rstrip() == expected.rstrip():
         return None
-    return f"The page shows:\n{expected}\nThe block prints:\n{printed.getvalue()}"
+    return (
+        f"The page shows:\n{expected}\nThe block prints:\n{printed.getvalue()}\n"
+        "Correct the block, or copy what it prints into the text block below it."
+    )
 
 
 def run_test_case(case: type[unittest.TestCase]) -> None:

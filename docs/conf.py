@@ -40,7 +40,7 @@ extensions = [
     "chaos",
 ]
 assert all(find_spec(name.partition(".")[0]) for name in extensions)
-exclude_patterns = ["_build", "_ext", "conftest.py"]
+exclude_patterns = ["_build", "_ext", "_modeles", "conftest.py"]
 templates_path = ["_templates"]
 nitpicky = True
 suppress_warnings = ["config.cache"]  # typehints_formatter, below, is a function
@@ -128,7 +128,9 @@ html_sidebars = {
     ]
 }
 copybutton_exclude = ".linenos, .gp, .go"
-copybutton_selector = "div.highlight-python pre, div.highlight-console pre, div.highlight-ini pre"
+copybutton_selector = ", ".join(
+    f"div.highlight-{name} pre" for name in ("python", "console", "ini", "markdown")
+)
 
 # Addresses
 html_baseurl = f"{site_address}/{language}/"

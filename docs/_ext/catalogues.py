@@ -30,6 +30,8 @@ TEMPLATES = Path("sphinx.po")  # strings of the templates: their msgids are Engl
 _LABELS = "Paramètres|Type renvoyé|Renvoie|Lève|Exemple|Génère|Yields|Avertissements"
 _NOISE = re.compile(rf"^(:sphinx_autodoc_typehints_type:.*|:py:\w+:`[^`]*`|{_LABELS})$", re.DOTALL)
 
+_CODE = re.compile(r"^(`+[^`]+`+[ ,/]*)+$")  # is its own translation
+
 # Words and marks that no English sentence holds.
 _FRENCH = re.compile(
     r"\b(le|les|des|un|une|dans|est|sont|qui|avec|pour|vous|cette|événements?)\b|[«»œ]",
@@ -84,6 +86,7 @@ def update(extracted: dict[Path, Catalog]) -> None:
             catalog.obsolete.clear()
             if before == [message.id for message in catalog]:
                 continue
+        keep_code(catalog)
         catalog.header_comment = "# Mis à jour par `make traduire`, traduit à la main."
         catalog.fuzzy = False
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,6 +96,14 @@ def update(extracted: dict[Path, Catalog]) -> None:
     for orphan in orphans(extracted):
         orphan.unlink()
         print(f"removed {orphan.relative_to(ROOT)}")
+
+
+def keep_code(catalog: Catalog) -> None:
+    """Recopie les messages qui ne contiennent que du code."""
+    for message in catalog:
+        if message.id and _CODE.match(str(message.id)):
+            message.string = message.id
+            message.flags.discard("fuzzy")
 
 
 def orphans(extracted: dict[Path, Catalog]) -> list[Path]:

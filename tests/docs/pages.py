@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 SITE = ROOT / "build" / "site"
 
-PAGES = sorted([*DOCS.rglob("*.md"), *DOCS.rglob("*.rst")])
+MODELS = sorted((DOCS / "_modeles").glob("*.md"))
+PAGES = sorted({*DOCS.rglob("*.md"), *DOCS.rglob("*.rst")} - {*MODELS})
 NAMES = [path.relative_to(DOCS).with_suffix("").as_posix() for path in PAGES]
 
 FENCE = re.compile(r"^\s*(?:`{3,}|~{3,})(\S*)(?: (\S+))?[^\n]*$", re.MULTILINE)

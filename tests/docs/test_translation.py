@@ -90,3 +90,10 @@ def test_updating_keeps_translations_and_removes_orphans(gate: ModuleType) -> No
     text = (gate.ENGLISH / "page.po").read_text(encoding="utf-8")
     assert 'msgstr "Publish a fact"' in text
     assert len(gate.late(extracted("Publier un fait", "Nouveau"))) == 1
+
+
+def test_what_is_only_code_translates_itself(gate: ModuleType) -> None:
+    gate.update(extracted("`stale`, `fuzzy`", "`stale` se traduit"))
+
+    (fault,) = gate.late(extracted("`stale`, `fuzzy`", "`stale` se traduit"))
+    assert fault.endswith("untranslated '`stale` se traduit'")

@@ -1,4 +1,4 @@
-"""Le broker de Celery : est-il là, et que faire quand il échoue."""
+"""Le broker de Celery : est-il là, et que faire quand il échoue."""
 
 from __future__ import annotations
 
