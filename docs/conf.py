@@ -1,4 +1,7 @@
-"""Configuration du site. `DOCS_LANG` choisit la langue, `SITE_URL` l’adresse publique."""
+"""Configuration du site.
+
+`DOCS_LANG` choisit la langue, `SITE_URL` donne l’adresse publique, `REPOSITORY_URL` le dépôt.
+"""
 
 import os
 import sys
@@ -118,6 +121,13 @@ html_theme_options = {
         "color-brand-visited": "#c3a6f2",
     },
 }
+# A published site leads to its source; a local build does not know where that is.
+_repository = os.environ.get("REPOSITORY_URL") or os.environ.get("READTHEDOCS_GIT_CLONE_URL", "")
+if _repository.startswith("https://"):
+    _name = "Le dépôt" if _in_french else "The repository"
+    html_theme_options["footer_icons"] = [
+        {"name": _name, "url": _repository.removesuffix(".git"), "html": _name, "class": ""}
+    ]
 html_sidebars = {
     "**": [
         "sidebar/brand.html",
