@@ -3,9 +3,7 @@
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.docs.pages import NAMES, built, code_blocks
-
-EXECUTED = [name for name in NAMES if "highlight-python" in built("fr", name)]
+from tests.docs.pages import NAMES
 
 
 @pytest.mark.parametrize(
@@ -21,35 +19,6 @@ def test_the_root_page_chooses_the_language(
 
     expect(page).to_have_url(f"{address}/{language}/index.html")
     context.close()
-
-
-@pytest.mark.parametrize("language", ["fr", "en"])
-@pytest.mark.parametrize("name", EXECUTED)
-def test_a_copy_button_gives_exactly_the_code(page: Page, language: str, name: str) -> None:
-    """Ni invite, ni sortie, ni numéro : ce que le bloc montre."""
-    page.goto(f"/{language}/{name}.html")
-    blocks = page.locator("div.highlight-python")
-    copied = []
-    for position in range(blocks.count()):
-        block = blocks.nth(position)
-        block.hover()
-        block.locator("button.copybtn").click()
-        copied.append(page.evaluate("navigator.clipboard.readText()"))
-
-    shown = [block.rstrip("\n") for block in code_blocks(built("fr", name))]
-    assert copied
-    assert [item for item in copied if item not in shown] == []
-
-
-def test_a_console_block_is_copied_without_its_prompt(page: Page) -> None:
-    page.goto("/fr/tutoriel/facture-approuvee.html")
-    block = page.locator("div.highlight-console").first
-    block.hover()
-    block.locator("button.copybtn").click()
-
-    copied = page.evaluate("navigator.clipboard.readText()")
-
-    assert copied == "python manage.py migrate\npython manage.py shell"
 
 
 @pytest.mark.parametrize("name", ["index", "modules/event_bus", "glossaire"])

@@ -1,0 +1,92 @@
+"""Le projet tout neuf du lecteur, et ce qu’il y fait de ce qu’il copie."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.docs.test_adoption import Project
+
+MODULES = ("tenant", "invoicing", "accounting", "notification")
+SECONDS = 60
+
+# A module, so that the names it needs do not hide a page’s missing import.
+QUIET_SHELL = """
+import sys, traceback
+sys.ps1 = sys.ps2 = ""
+sys.displayhook = lambda value: None  # a page announces what is printed, not what is returned
+sys.excepthook = lambda kind, error, trace: traceback.print_exception(error, file=sys.stdout)
+"""
+END_OF_BLOCK = "=== end of block ===\n"
+END_OF_INPUT = "\x04"  # Ctrl-D
+
+
+class NewProject(Project):
+    """Un projet dont ``share_kernel`` est copié comme le guide le dit."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, "src")
+
+    def copied_to(self, folder: Path) -> NewProject:
+        """Renvoie une copie de ce projet, base de données comprise."""
+        copy = object.__new__(NewProject)
+        copy.folder, copy.package = folder / "myproject", self.package
+        shutil.copytree(self.folder.parent, folder, dirs_exist_ok=True)
+        return copy
+
+    def write(self, name: str, blocks: Sequence[str], mode: str = "w") -> None:
+        with (self.folder / name).open(mode, encoding="utf-8") as file:
+            file.writelines(f"\n{block}\n" for block in blocks)
+
+    def add_settings(self, *blocks: str) -> None:
+        """Ajoute des extraits à la fin des réglages."""
+        self.write("myproject/settings.py", blocks, mode="a")
+
+    def add_modules(self) -> None:
+        """Copie les modules du projet de référence, et les installe."""
+        self.sh("cp -r ../share-kernel/src/module src/module")
+        self.add_settings(f"INSTALLED_APPS += {[f'src.module.{name}' for name in MODULES]}")
+
+    def run_tests(self, blocks: Sequence[str]) -> None:
+        """Fait un fichier des tests d’une page, et les exécute comme elle le dit."""
+        code = "\n".join(blocks)
+        self.write("conftest.py", [block for block in blocks if "pytest_plugins" in block])
+        self.write("test_page.py", [block for block in blocks if "pytest_plugins" not in block])
+        if "TestCase" in code:
+            assert re.search(r"^Ran [1-9]", self.sh("python manage.py test 2>&1"), re.MULTILINE)
+        if "import pytest" in code:
+            self.sh("python -m pytest --quiet --ds=myproject.settings test_page.py")
+
+    def paste(self, blocks: Sequence[str]) -> list[str]:
+        """Colle des blocs dans ``manage.py shell`` et renvoie ce que chacun affiche."""
+        self.write("quiet_shell.py", [QUIET_SHELL])
+        mark = f"\n\nprint({END_OF_BLOCK.rstrip()!r})\n"
+        lines = "".join(f"{block}{mark}" for block in ["import quiet_shell", *blocks])
+        reader, shell = os.openpty()
+        try:
+            threading.Thread(
+                target=type_in, args=(reader, lines + END_OF_INPUT), daemon=True
+            ).start()
+            # No IPython, even installed, nor the developer’s own start-up files and history; no
+            # automatic import of models either: a page imports what it uses.
+            printed = self.sh(
+                f"HOME=$PWD TERM=dumb timeout {SECONDS} "
+                "python manage.py shell --interface python --no-startup --no-imports "
+                f"< {os.ttyname(shell)}"
+            )
+        finally:
+            os.close(reader)
+            os.close(shell)
+        return printed.split(END_OF_BLOCK)[1:-1]
+
+
+def type_in(terminal: int, text: str) -> None:
+    with contextlib.suppress(OSError):  # the shell is gone: what it printed says more
+        data = text.encode()
+        while data:
+            data = data[os.write(terminal, data) :]
