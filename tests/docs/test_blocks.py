@@ -109,7 +109,7 @@ def test_the_blocks_can_be_pasted_into_a_shell(name: str, request: pytest.Fixtur
     document = Document(path.read_text(encoding="utf-8"), str(path))
     if path.stem in DURABLE_PAGES:
         request.getfixturevalue("outbox")
-    console = code.InteractiveConsole({"__name__": "__console__"})
+    console = code.InteractiveConsole({})
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
         for region in python_blocks(document):
