@@ -120,7 +120,7 @@ def test_english_vocabulary() -> None:
     for path in sorted((ROOT / "locale" / "en").rglob("*.po")):
         with path.open("rb") as file:
             for message in read_po(file):
-                text = re.sub(r"`+[^`]*`+", "", str(message.string))
+                text = re.sub(CODE, "", str(message.string))
                 faults += [
                     f"{path.name}:{message.lineno}: {rule}: {text}"
                     for rule in [*FORBIDDEN_ENGLISH, NBSP, "[«»]"]
