@@ -40,12 +40,12 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
             text = row.payload
         return format_html("<pre>{}</pre>", text)
 
-    @admin.action(description="Replay the selected dead deliveries")
+    @admin.action(description="Replay the selected dead deliveries", permissions=["settle"])
     def replay_selected(self, request: HttpRequest, rows: QuerySet[Delivery]) -> None:
         """Ranime les lignes choisies qui étaient abandonnées."""
         self.message_user(request, f"{replay(rows)} deliveries will be replayed.")
 
-    @admin.action(description="Give up the selected pending deliveries")
+    @admin.action(description="Give up the selected pending deliveries", permissions=["settle"])
     def give_up_selected(self, request: HttpRequest, rows: QuerySet[Delivery]) -> None:
         """Abandonne les lignes choisies qui attendaient."""
         count = give_up(rows, f"Given up by {request.user}")
@@ -56,8 +56,17 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
         names = [field.name for field in self.opts.fields if field.name != "payload"]
         return [*names, "readable_payload"]
 
+    def has_settle_permission(self, request: HttpRequest) -> bool:
+        """Ranimer et abandonner demandent le droit de modifier une livraison."""
+        user: Any = request.user
+        return bool(user.has_perm(f"{self.opts.app_label}.change_delivery"))
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Une livraison naît d’une publication."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Enregistrer le formulaire récrirait l’état qu’un *worker* vient de solder."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -9,7 +9,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from django.test import Client
@@ -448,6 +448,31 @@ class TestAdmin:
         assert (only().state, only().error) == ("dead", "Given up by root")
         self.act(client, "replay_selected")
         assert only().state == "pending"
+
+    @pytest.mark.parametrize(
+        ("right", "state"), [("view_delivery", "pending"), ("change_delivery", "dead")]
+    )
+    def test_acting_takes_more_than_the_right_to_look(
+        self, seen: Seen, right: str, state: str
+    ) -> None:
+        user = User.objects.create_user("clerk", is_staff=True)
+        user.user_permissions.add(Permission.objects.get(codename=right))
+        clerk = Client()
+        clerk.force_login(user)
+        publish_event(OrderPlaced())
+
+        self.act(clerk, "give_up_selected")
+
+        listing = clerk.get("/admin/share_kernel_outbox/delivery/")
+        assert b"shop.order_placed" in listing.content
+        assert only().state == state
+
+    def test_no_form_writes_over_what_a_worker_settles(self, seen: Seen, client: Client) -> None:
+        publish_event(OrderPlaced())
+        address = f"/admin/share_kernel_outbox/delivery/{only().pk}/change/"
+
+        assert b'name="_save"' not in client.get(address).content
+        assert client.post(address, {}).status_code == 403
 
     def act(self, client: Client, action: str) -> None:
         client.post(
