@@ -95,12 +95,16 @@ def _first_fault(event: DomainEvent) -> str:
     hints = typing.get_type_hints(type(event), include_extras=True)
     for field in dataclasses.fields(event):
         value = getattr(event, field.name)
+        shown = f"field {field.name!r} is {_shown(value, field)}"
         try:
             back = decode(_through_json(encode({"": value}))[""], hints[field.name])
             if back != value:
-                return (
-                    f"field {field.name!r} is {value!r:.100} and would come back as {back!r:.100}"
-                )
+                return f"{shown} and would come back as {_shown(back, field)}"
         except (DomainEventError, ArithmeticError) as error:
-            return f"field {field.name!r} is {value!r:.100}: {error}"
+            return f"{shown}: {error}"
     return f"it would come back as another {type(event).__qualname__}; was the class redefined?"
+
+
+def _shown(value: object, field: dataclasses.Field[Any]) -> str:
+    """Écrit une valeur ; seulement son type si le champ est déclaré ``repr=False``."""
+    return f"{value!r:.100}" if field.repr else f"a hidden {type(value).__name__}"

@@ -219,6 +219,32 @@ def test_a_value_that_would_change_is_refused_and_named(
 
 
 @dataclass(frozen=True)
+class Discreet(DomainEvent):
+    event_type = "tests.discreet"
+
+    email: str = field(repr=False, default="")
+    phones: tuple[str, ...] = field(repr=False, default=())
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"email": b"zoe@example.com"}, "field 'email' is a hidden bytes"),
+        ({"phones": ["0612"]}, "is a hidden list and would come back as a hidden tuple"),
+    ],
+    ids=str,
+)
+def test_an_error_names_a_field_kept_out_of_repr_without_its_value(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PayloadError, match=message) as caught:
+        travelling(Discreet(**values))
+
+    assert "zoe" not in str(caught.value)
+    assert "0612" not in str(caught.value)
+
+
+@dataclass(frozen=True)
 class Tree:
     children: "list[Tree]"
 
