@@ -22,7 +22,14 @@ from src.share_kernel.infrastructure.event_bus import event_bus
 from src.share_kernel.testing import isolated_bus
 
 # Pages that speak of a project where the durable register is installed.
-DURABLE_PAGES = {"ne-rien-perdre", "avec-un-worker", "outbox", "observer", "reessayer-et-renoncer"}
+DURABLE_PAGES = {
+    "avec-un-worker",
+    "ne-rien-perdre",
+    "observer",
+    "outbox",
+    "reessayer-et-renoncer",
+    "securite",
+}
 
 ROOT = Path(__file__).resolve().parent
 

@@ -106,5 +106,5 @@ def _first_fault(event: DomainEvent) -> str:
 
 
 def _shown(value: object, field: dataclasses.Field[Any]) -> str:
-    """Écrit une valeur ; seulement son type si le champ est déclaré ``repr=False``."""
+    """Écrit une valeur ; seulement son type si le champ est déclaré ``repr=False``."""
     return f"{value!r:.100}" if field.repr else f"a hidden {type(value).__name__}"
