@@ -107,4 +107,10 @@ def _first_fault(event: DomainEvent) -> str:
 
 def _shown(value: object, field: dataclasses.Field[Any]) -> str:
     """Écrit une valeur ; seulement son type si le champ est déclaré ``repr=False``."""
-    return f"{value!r:.100}" if field.repr else f"a hidden {type(value).__name__}"
+    kind = type(value).__name__
+    if not field.repr:
+        return f"a hidden {kind}"
+    try:
+        return f"{value!r:.100}"
+    except Exception:  # an int of more than 4300 digits, or a class that cannot describe itself
+        return f"an unprintable {kind}"

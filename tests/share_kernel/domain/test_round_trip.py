@@ -218,6 +218,11 @@ def test_a_value_that_would_change_is_refused_and_named(
     assert f"tests.simple {event.event_id} cannot travel" in str(caught.value)
 
 
+def test_a_value_that_cannot_be_printed_is_named_all_the_same() -> None:
+    with pytest.raises(PayloadError, match="field 'whole' is an unprintable int"):
+        travelling(Simple(whole=10**4300))
+
+
 @dataclass(frozen=True)
 class Discreet(DomainEvent):
     event_type = "tests.discreet"
