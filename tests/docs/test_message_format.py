@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +22,8 @@ from sybil import Document
 
 from conftest import python_blocks
 from src.share_kernel.domain import declaration
-from src.share_kernel.domain.domain_event import DomainEvent
+from src.share_kernel.domain.domain_event import DomainEvent, PayloadError
+from src.share_kernel.domain.payload import travelling
 from src.share_kernel.infrastructure.dispatch import celery_is_available
 from src.share_kernel.infrastructure.event_bus import publish_event, publish_events
 from src.share_kernel.infrastructure.outbox.models import Delivery
@@ -70,14 +72,14 @@ def page(_bus: None) -> Iterator[ModuleType]:
 def sent() -> Iterator[Callable[[], dict[str, Any]]]:
     """Un broker en mémoire, et de quoi y prendre le message suivant, tel qu’il y est."""
     before = current_app.conf.broker_url
-    current_app.conf.broker_url = "memory://localhost"
+    current_app.conf.update(broker_url="memory://localhost")
     assert celery_is_available()
     with current_app.connection_for_read() as connection:
         channel: Any = connection.default_channel
         channel.queue_declare(QUEUE)
         channel.queue_purge(QUEUE)
         yield lambda: channel._get(QUEUE)
-    current_app.conf.broker_url = before
+    current_app.conf.update(broker_url=before)
     assert not celery_is_available()
 
 
@@ -129,6 +131,8 @@ class TestPayload:
         [
             ("a_float", 1, True),
             ("an_int", "1", False),
+            ("a_decimal", 1.5, True),
+            ("a_decimal", 15, True),
             ("a_timedelta", "PT1H30M", True),
             ("a_timedelta", "P1W", False),
             ("a_timedelta", "P1Y", False),
@@ -149,6 +153,15 @@ class TestPayload:
         else:
             with pytest.raises(ValueError, match=name):
                 DomainEvent.from_dict(data)
+
+    def test_not_a_number_is_refused_when_publishing(self, page: ModuleType) -> None:
+        with pytest.raises(PayloadError, match="a_decimal"):
+            travelling(page.TypesShown(a_decimal=Decimal("NaN")))
+
+    def test_an_integer_has_4300_digits_at_most(self, page: ModuleType) -> None:
+        travelling(page.TypesShown(an_int=10**4299))
+        with pytest.raises(PayloadError, match="an_int"):
+            travelling(page.TypesShown(an_int=10**4300))
 
 
 class TestEnvelope:
