@@ -25,7 +25,7 @@ from conftest import python_blocks
 from src.share_kernel.domain import declaration
 from src.share_kernel.domain.domain_event import DomainEvent, DomainEventError, PayloadError
 from src.share_kernel.domain.payload import travelling
-from src.share_kernel.infrastructure.dispatch import celery_is_available
+from src.share_kernel.infrastructure import broker
 from src.share_kernel.infrastructure.event_bus import publish_event, publish_events
 from src.share_kernel.infrastructure.outbox.models import Delivery
 from src.share_kernel.infrastructure.outbox.tasks import deliver
@@ -48,8 +48,8 @@ def section(title: str) -> str:
 
 
 def rows(title: str) -> dict[str, str]:
-    """Renvoie le tableau d’une section : chaque nom de la première colonne, et sa suite."""
-    found = re.findall(r"^\| (`[^|]*) \|(.*)", section(title), re.MULTILINE)
+    """Renvoie ce que dit une section de chaque nom, dans un tableau ou une liste de définitions."""
+    found = re.findall(r"^(?:\| )?(`.*?`)(?: \||\n:) (.*)", section(title), re.MULTILINE)
     return {name: rest for names, rest in found for name in re.findall(r"`([^`]+)`", names)}
 
 
@@ -83,14 +83,14 @@ def sent() -> Iterator[Callable[[], dict[str, Any]]]:
     """Un broker en mémoire, et de quoi y prendre le message suivant, tel qu’il y est."""
     before = current_app.conf.broker_url
     current_app.conf.update(broker_url="memory://localhost")
-    assert celery_is_available()
+    assert broker.is_available()
     with current_app.connection_for_read() as connection:
         channel: Any = connection.default_channel
         channel.queue_declare(QUEUE)
         channel.queue_purge(QUEUE)
         yield lambda: channel._get(QUEUE)
     current_app.conf.update(broker_url=before)
-    assert not celery_is_available()
+    assert not broker.is_available()
 
 
 def body(message: dict[str, Any]) -> Any:
@@ -105,12 +105,12 @@ def sent_for(page: ModuleType, sent: Callable[[], dict[str, Any]]) -> dict[str, 
 
 
 class TestPayload:
-    def test_the_table_names_every_key_and_no_other(self, page: ModuleType) -> None:
+    def test_the_page_names_every_key_and_no_other(self, page: ModuleType) -> None:
         declared = {"seat", "price"}
 
         assert keys("Charge utile") == page.event.to_dict().keys() - declared
 
-    def test_the_table_says_which_keys_may_be_absent(self, page: ModuleType) -> None:
+    def test_the_page_says_which_keys_may_be_absent(self, page: ModuleType) -> None:
         refused = set()
         for name in keys("Charge utile"):
             data = {key: value for key, value in page.event.to_dict().items() if key != name}
@@ -173,7 +173,7 @@ class TestPayload:
 
 
 class TestEnvelope:
-    def test_the_table_names_every_key_and_no_other(
+    def test_the_page_names_every_key_and_no_other(
         self, page: ModuleType, sent: Callable[[], dict[str, Any]]
     ) -> None:
         message = sent_for(page, sent)
@@ -195,7 +195,7 @@ class TestEnvelope:
         volatile = {name: headers[name] for name in ("id", "root_id", "origin")}
         assert headers == example | volatile
 
-    def test_the_table_of_headers_names_each_and_no_other(
+    def test_the_page_names_every_header_and_no_other(
         self, page: ModuleType, sent: Callable[[], dict[str, Any]]
     ) -> None:
         headers = sent_for(page, sent)["headers"]
