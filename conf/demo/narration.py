@@ -83,6 +83,6 @@ def _narrate_wake_ups() -> None:
 
 
 def _short(item: Subscription) -> str:
-    """« src.module.accounting.handlers.record » devient « accounting.record »."""
+    """``src.module.accounting.handlers.record`` devient ``accounting.record``."""
     *_, module, _, function = item.name.split(".")
     return f"{module}.{function}"

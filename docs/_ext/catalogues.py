@@ -160,7 +160,7 @@ def late(extracted: dict[Path, Catalog] | None = None) -> list[str]:
 
 
 def main(action: str) -> int:
-    """Exécute ``maj`` ou ``verifie`` ; renvoie le code de sortie."""
+    """Exécute ``maj`` ou ``verifie`` ; renvoie le code de sortie."""
     with tempfile.TemporaryDirectory() as folder:
         extracted = extract(Path(folder))
     if action == "maj":

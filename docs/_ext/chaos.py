@@ -41,7 +41,7 @@ class Chaos(SphinxDirective):
 
 
 def text(content: str) -> nodes.paragraph:
-    """Renvoie un paragraphe que les catalogues ignorent : il change à chaque exécution."""
+    """Renvoie un paragraphe que les catalogues ignorent : il change à chaque exécution."""
     return nodes.paragraph("", content, translatable=False)
 
 
