@@ -55,7 +55,9 @@ gettext_last_translator = ""
 gettext_language_team = ""
 gettext_location = False
 gettext_uuid = False
-smartquotes_action = "D"  # dashes only: its French quotes are wrong, the pages hold the real ones
+# The catalogues hold straight quotes, and the English pages show curly ones. French: dashes only,
+# since its quotes would be wrong here and the pages hold the real ones.
+smartquotes_action = "D" if language == "fr" else "qD"
 
 # Pages and docstrings
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "substitution"]
