@@ -1,18 +1,21 @@
-"""La typographie française des pages et des docstrings, et le vocabulaire des deux langues."""
+"""La typographie de chaque langue : espaces, guillemets, nombres et dates."""
 
 import ast
+import html
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from babel.messages.pofile import read_po
 
-from .pages import PAGES, ROOT, prose
+from .english import readme, translations
+from .french import FRENCH_FILES, page_passages
+from .pages import NAMES, PAGES, ROOT, built, prose
 
 NBSP = "\u00a0"
-CODE = r"`+[^`]*`+|\]\([^)]*\)"  # code, and the addresses of links
+YEAR = r"(?!20[23]\d\b)"
+UNITS = r"(?:%|[kMGµm]?[so]|[kMGT]?B|Ko|h|min|ms)"
+FRENCH_MONTHS = r"janvier|février|mars|avril|mai|juin|juillet|août|septembre|octobre|novembre"
+ENGLISH_MONTHS = r"January|February|March|April|May|June|July|August|September|October|November"
 RULES = {
     "a straight apostrophe": r"[A-Za-zÀ-ÿ]'[A-Za-zÀ-ÿ¤]",
     "three dots": r"(?<!\.)\.\.\.(?!\.)",
@@ -24,17 +27,24 @@ RULES = {
     "double spaces": r"(?<=[\wÀ-ÿ,.;]) {2,}(?=\S)",
     "straight double quotes": r'(?<![=\w])"[A-Za-zÀ-ÿ]',
     "a capital without its accent": r"\b(A|Evénement|Ecri\w+|Etat)\b(?= (?:la|le|retenir|partir))",
+    "a decimal point": rf"(?<![\d.])\d+\.\d+[ {NBSP}]{UNITS}(?!\w)",
+    "thousands without a no-break space": rf"(?<![\d.,#/-]){YEAR}\b[1-9]\d{{3,}}\b|\d[ ,]\d{{3}}\b",
+    "a breakable space before a unit": rf"\d {UNITS}(?!\w)(?! par)",
+    "an English date": rf"\d{{1,2}}/\d{{1,2}}/\d{{2,4}}|\b(?:{ENGLISH_MONTHS}|December)\b",
 }
-FORBIDDEN_FRENCH = [
-    r"évènement", r"\bgestionnaires? d.événements?", r"\bécouteurs?\b", r"\bretourne",
-    r"\blibrairie",
-    r"\bdispatcher\b", r"\bsimplement\b", r"\bil suffit\b", r"\bvous devriez\b", r"\bsouscri",
-]  # fmt: skip
-FORBIDDEN_ENGLISH = [
-    r"\blistener", r"\bsimply\b", r"\bjust\b", r"\bshared core\b", r"\bevents bus\b", r"\bactualit",
-    r"\bperformant", r"\bin a first time\b",
-]  # fmt: skip
-SEED_WORDS = {"modules/event_bus.rst": {r"\bsouscri"}}
+ENGLISH_RULES = {
+    "a French quote": "[«»]",
+    "a no-break space": f"[{NBSP}\u202f]",
+    "a curly quote, which the build makes": "[‘’“”]",
+    "a space before a double mark": r"[\w)¤*] [:;!?%](?=\s|$)",
+    "double spaces": r"\S {2,}\S",
+    "a decimal comma": r"\b\d+,\d{1,2}\b",
+    "thousands without a comma": rf"(?<![\d.,#/-]){YEAR}\b[1-9]\d{{3,}}\b|\d[ .]\d{{3}}\b",
+    "a French date": (
+        rf"\d{{1,2}}/\d{{1,2}}/\d{{2,4}}|\b\d{{1,2}} (?:{ENGLISH_MONTHS}|December)\b"
+        rf"|\b(?:{FRENCH_MONTHS}|décembre)\b"
+    ),
+}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -85,46 +95,67 @@ def test_docstrings_begin_with_one_short_sentence() -> None:
         assert first.endswith("."), where
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_french_vocabulary(path: Path) -> None:
-    allowed = SEED_WORDS.get("/".join(path.parts[-2:]), set())
+def test_french_files() -> None:
+    """Le README, le guide de contribution et le journal des changements."""
     faults = [
-        f"{path.name}:{number}: {rule}: {line.strip()}"
-        for number, line in prose(path)
-        for rule in FORBIDDEN_FRENCH
-        if rule not in allowed and re.search(rule, line, re.IGNORECASE)
+        f"{item.place}: {name}: {item.text}"
+        for path in FRENCH_FILES
+        for item in page_passages(path)
+        for name, rule in RULES.items()
+        if re.search(rule, item.text)
     ]
 
     assert faults == []
 
 
-def test_english_spelling(tmp_path: Path) -> None:
-    """Codespell lit les traductions, sans leur code."""
-    for path in sorted((ROOT / "locale" / "en").rglob("*.po")):
-        with path.open("rb") as file:
-            texts = [re.sub(CODE, "", str(item.string)) for item in read_po(file)]
-        (tmp_path / f"{path.stem}.txt").write_text("\n".join(texts), encoding="utf-8")
-
-    done = subprocess.run(
-        [sys.executable, "-m", "codespell_lib", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stdout
-
-
-def test_english_vocabulary() -> None:
-    faults = []
-    for path in sorted((ROOT / "locale" / "en").rglob("*.po")):
-        with path.open("rb") as file:
-            for message in read_po(file):
-                text = re.sub(CODE, "", str(message.string))
-                faults += [
-                    f"{path.name}:{message.lineno}: {rule}: {text}"
-                    for rule in [*FORBIDDEN_ENGLISH, NBSP, "[«»]"]
-                    if message.id and re.search(rule, text, re.IGNORECASE)
-                ]
+def test_english_typography() -> None:
+    texts = [(item.place, item.english) for item in translations()]
+    texts += [(item.place, item.text) for item in readme()]
+    faults = [
+        f"{place}: {name}: {text}"
+        for place, text in texts
+        for name, rule in ENGLISH_RULES.items()
+        if re.search(rule, text)
+    ]
 
     assert faults == []
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_pages_show_no_straight_quote(language: str, name: str) -> None:
+    article = built(language, name).partition("<article")[2].partition("</article>")[0]
+    article = article.partition(">")[2]
+    text = re.sub(r"(?s)<(pre|code|dt|script|svg)\b.*?</\1>|<[^>]*>", " ", article)
+
+    assert re.findall(r".{0,30}\w['\"]\w.{0,30}|(?<![\w¤])\"\w.{0,30}", html.unescape(text)) == []
+
+
+@pytest.mark.parametrize(
+    ("rules", "name", "text"),
+    [
+        (RULES, "a decimal point", f"Elle dure 1.5{NBSP}s."),
+        (RULES, "thousands without a no-break space", "Il envoie 17653 messages."),
+        (RULES, "thousands without a no-break space", "Il envoie 17 653 messages."),
+        (RULES, "a breakable space before a unit", "Elle dure 60 s."),
+        (RULES, "an English date", "Le November 23."),
+        (ENGLISH_RULES, "a decimal comma", "It takes 1,5 seconds."),
+        (ENGLISH_RULES, "thousands without a comma", "It sends 17653 messages."),
+        (ENGLISH_RULES, "a French date", "On 23 November 2026."),
+        (ENGLISH_RULES, "a curly quote, which the build makes", "the bus’s log"),
+        (ENGLISH_RULES, "a space before a double mark", "What now ?"),
+    ],
+)
+def test_a_fault_is_seen(rules: dict[str, str], name: str, text: str) -> None:
+    assert re.search(rules[name], text)
+
+
+@pytest.mark.parametrize(
+    ("rules", "text"),
+    [
+        (RULES, f"Celery 5.7 et Python 3.11, en 2026{NBSP}: 17{NBSP}653 messages, 1,5{NBSP}s."),
+        (ENGLISH_RULES, "Celery 5.7, in November 23, 2026: 17,653 messages, 1.5 s."),
+    ],
+)
+def test_right_numbers_pass(rules: dict[str, str], text: str) -> None:
+    assert [name for name, rule in rules.items() if re.search(rule, text)] == []

@@ -57,7 +57,7 @@ def travelling(event: DomainEvent) -> dict[str, Any]:
         data = event.to_dict()
         if type(event).from_dict(_through_json(data)) == event:
             return data
-    except (DomainEventError, ArithmeticError):  # a signalling NaN cannot even be compared
+    except (DomainEventError, ArithmeticError):  # a signaling NaN cannot even be compared
         pass
     label = f"{event.event_type} {event.event_id}"
     raise PayloadError(f"{label} cannot travel: {_first_fault(event)}")
