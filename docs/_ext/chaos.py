@@ -28,16 +28,25 @@ class Chaos(SphinxDirective):
             return [text(_("No run of make chaos is recorded yet."))]
         result = json.loads(RUN.read_text(encoding="utf-8"))
         stacks = result["stacks"]
+
+        def count(value: int) -> str:
+            return number(value, self.config.language)
+
         rows = [
             ["seconds", *(f"{stack['seconds']:.0f}" for stack in stacks)],
             *(
-                [f"faults.{victim}", *(str(stack["faults"].get(victim, 0)) for stack in stacks)]
+                [f"faults.{victim}", *(count(stack["faults"].get(victim, 0)) for stack in stacks)]
                 for victim in sorted({name for stack in stacks for name in stack["faults"]})
             ),
-            *([name, *(str(stack[name]) for stack in stacks)] for name in MEASURES),
+            *([name, *(count(stack[name]) for stack in stacks)] for name in MEASURES),
         ]
         header = ["stack", *(stack["name"] for stack in stacks)]
         return [table(header, rows), text(f"date: {result['date']}, seed: {result['seed']}")]
+
+
+def number(value: int, language: str) -> str:
+    """Écrit un nombre comme dans cette langue : 1 085 en français, 1,085 en anglais."""
+    return f"{value:,}".replace(",", "\u00a0" if language == "fr" else ",")
 
 
 def text(content: str) -> nodes.paragraph:

@@ -131,6 +131,15 @@ def test_the_pages_show_no_straight_quote(language: str, name: str) -> None:
     assert re.findall(r".{0,30}\w['\"]\w.{0,30}|(?<![\w¤])\"\w.{0,30}", html.unescape(text)) == []
 
 
+@pytest.mark.parametrize("language", ["fr", "en"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tables_separate_thousands(language: str, name: str) -> None:
+    cells = re.findall(r"<td>(?:<p>)?([\d.,\s]+)(?:</p>)?</td>", built(language, name))
+    expected = rf"\d{{1,3}}(?:{NBSP if language == 'fr' else ','}\d{{3}})*(?:[.,]\d{{1,2}})?"
+
+    assert [cell for cell in cells if not re.fullmatch(expected, cell)] == []
+
+
 @pytest.mark.parametrize(
     ("rules", "name", "text"),
     [
