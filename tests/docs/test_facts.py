@@ -79,7 +79,8 @@ def test_the_figures_of_the_register() -> None:
     text = read("modules/outbox.rst")
 
     assert f"Au plus {relay.WINDOW} réveils" in text
-    assert f"tronquée à {delivering.ERROR_LENGTH} caractères" in text
+    length = f"{delivering.ERROR_LENGTH:,}".replace(",", "\u00a0")
+    assert f"tronquée à {length} caractères" in text
     assert "trente secondes" in text
     assert delivering.CLAIM == 30
 
