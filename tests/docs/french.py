@@ -20,7 +20,7 @@ ENGLISH_PART = "## In English"  # the end of the README
 CODE = "Kodex"  # stands for code: a name without gender or number, that elides nothing
 
 # What the checker takes for something else: Redis for « tu redis », CI for a chemical formula.
-NAMES = (r"\b(?:Redis|CI|django-tenants|U\+00A0)\b", CODE)
+NAMES = (r"\b(?:Redis|CI|django-[\w-]+|U\+00A0)\b", CODE)
 IDENTIFIER = (r"\b\w+\([\w, ]*\)|\b\w+_\w+\b|\b[A-Z]\w+Error\b", CODE)
 
 # English nouns that the glossary keeps. The checker does not know them: it reads, in their place,

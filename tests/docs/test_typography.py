@@ -135,9 +135,11 @@ def test_the_pages_show_no_straight_quote(language: str, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_tables_separate_thousands(language: str, name: str) -> None:
     cells = re.findall(r"<td>(?:<p>)?([\d.,\s]+)(?:</p>)?</td>", built(language, name))
-    expected = rf"\d{{1,3}}(?:{NBSP if language == 'fr' else ','}\d{{3}})*(?:[.,]\d{{1,2}})?"
+    expected = rf"\d{{1,3}}(?:{NBSP if language == 'fr' else ','}\d{{3}})*(?:[.,]\d+)?"
 
-    assert [cell for cell in cells if not re.fullmatch(expected, cell)] == []
+    version = r"\d+(?:\.\d+)+"
+
+    assert [cell for cell in cells if not re.fullmatch(f"{expected}|{version}", cell)] == []
 
 
 @pytest.mark.parametrize(
