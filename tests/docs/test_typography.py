@@ -12,7 +12,8 @@ from .french import FRENCH_FILES, page_passages
 from .pages import NAMES, PAGES, ROOT, built, prose
 
 NBSP = "\u00a0"
-YEAR = r"(?!20[23]\d\b)"
+# A whole number of four figures or more, neither a year nor part of a name: RFC 3339, ISO 8601.
+LONG = r"(?<!RFC[ \u00a0])(?<!ISO[ \u00a0])(?<![\d.,#/-])(?!20[23]\d\b)\b[1-9]\d{3,}\b"
 UNITS = r"(?:%|[kMGµm]?[so]|[kMGT]?B|Ko|h|min|ms)"
 FRENCH_MONTHS = r"janvier|février|mars|avril|mai|juin|juillet|août|septembre|octobre|novembre"
 ENGLISH_MONTHS = r"January|February|March|April|May|June|July|August|September|October|November"
@@ -28,7 +29,7 @@ RULES = {
     "straight double quotes": r'(?<![=\w])"[A-Za-zÀ-ÿ]',
     "a capital without its accent": r"\b(A|Evénement|Ecri\w+|Etat)\b(?= (?:la|le|retenir|partir))",
     "a decimal point": rf"(?<![\d.])\d+\.\d+[ {NBSP}]{UNITS}(?!\w)",
-    "thousands without a no-break space": rf"(?<![\d.,#/-]){YEAR}\b[1-9]\d{{3,}}\b|\d[ ,]\d{{3}}\b",
+    "thousands without a no-break space": rf"{LONG}|\d[ ,]\d{{3}}\b",
     "a breakable space before a unit": rf"\d {UNITS}(?!\w)(?! par)",
     "an English date": rf"\d{{1,2}}/\d{{1,2}}/\d{{2,4}}|\b(?:{ENGLISH_MONTHS}|December)\b",
 }
@@ -39,7 +40,7 @@ ENGLISH_RULES = {
     "a space before a double mark": r"[\w)¤*] [:;!?%](?=\s|$)",
     "double spaces": r"\S {2,}\S",
     "a decimal comma": r"\b\d+,\d{1,2}\b",
-    "thousands without a comma": rf"(?<![\d.,#/-]){YEAR}\b[1-9]\d{{3,}}\b|\d[ .]\d{{3}}\b",
+    "thousands without a comma": rf"{LONG}|\d[ .]\d{{3}}\b",
     "a French date": (
         rf"\d{{1,2}}/\d{{1,2}}/\d{{2,4}}|\b\d{{1,2}} (?:{ENGLISH_MONTHS}|December)\b"
         rf"|\b(?:{FRENCH_MONTHS}|décembre)\b"
@@ -165,7 +166,7 @@ def test_a_fault_is_seen(rules: dict[str, str], name: str, text: str) -> None:
     ("rules", "text"),
     [
         (RULES, f"Celery 5.7 et Python 3.11, en 2026{NBSP}: 17{NBSP}653 messages, 1,5{NBSP}s."),
-        (ENGLISH_RULES, "Celery 5.7, in November 23, 2026: 17,653 messages, 1.5 s."),
+        (ENGLISH_RULES, "RFC 3339, Celery 5.7, on November 23, 2026: 17,653 messages, 1.5 s."),
     ],
 )
 def test_right_numbers_pass(rules: dict[str, str], text: str) -> None:
