@@ -110,6 +110,7 @@ html_css_files = ["site.css"]
 html_favicon = "_static/favicon.svg"
 html_copy_source = False
 html_show_sourcelink = False
+html_show_sphinx = False  # the theme says it half in English
 html_theme_options = {
     "top_of_page_buttons": [],
     "light_css_variables": {

@@ -30,7 +30,7 @@ TEMPLATES = Path("sphinx.po")  # strings of the templates: their msgids are Engl
 _LABELS = "Paramètres|Type renvoyé|Renvoie|Lève|Exemple|Génère|Yields|Avertissements"
 _NOISE = re.compile(rf"^(:sphinx_autodoc_typehints_type:.*|:py:\w+:`[^`]*`|{_LABELS})$", re.DOTALL)
 
-_CODE = re.compile(r"^(`+[^`]+`+[ ,/]*)+$")  # is its own translation
+_CODE = re.compile(r"^((?<!`)(`+)[^`]+\2(?!`)[ ,/]*)+$")  # is its own translation
 
 # Words and marks that no English sentence holds.
 _FRENCH = re.compile(

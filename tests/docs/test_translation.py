@@ -93,7 +93,8 @@ def test_updating_keeps_translations_and_removes_orphans(gate: ModuleType) -> No
 
 
 def test_what_is_only_code_translates_itself(gate: ModuleType) -> None:
-    gate.update(extracted("`stale`, `fuzzy`", "`stale` se traduit"))
+    texts = ["`stale`, `fuzzy`", "``done``", "``done`` ou ``dead``"]
+    gate.update(extracted(*texts))
 
-    (fault,) = gate.late(extracted("`stale`, `fuzzy`", "`stale` se traduit"))
-    assert fault.endswith("untranslated '`stale` se traduit'")
+    (fault,) = gate.late(extracted(*texts))
+    assert fault.endswith("untranslated '``done`` ou ``dead``'")

@@ -95,7 +95,7 @@ def test_giving_up_is_logged_with_the_whole_event(stack: Stack, worker: Worker, 
     handlers = "tests.services.shop.handlers"
 
     for name, reason in (("always_fails", "no paper left"), ("refuses", "this customer has left")):
-        worker.waits_for(f"Gave up handler {handlers}.{name} on event shop.doomed")
+        worker.waits_for(f"Gave up on handler {handlers}.{name} for event shop.doomed")
         worker.waits_for(reason)
     worker.waits_for(f'"label": "{label}"')
     assert stack.attempts("always_fails", label) == 2
@@ -141,7 +141,7 @@ class TestDeploySkew:
         eventually(lambda: self.scheduled(stack, payload), "kept by the worker for later")
 
         self.send(stack, payload, handler, skews=143)
-        worker.waits_for(f"Gave up handler {handler} on event {payload['event_type']}")
+        worker.waits_for(f"Gave up on handler {handler} for event {payload['event_type']}")
         worker.waits_for(f'"label": "{label}"')
 
     def send(self, stack: Stack, payload: dict[str, object], handler: str, skews: int) -> None:
@@ -173,7 +173,7 @@ class TestKilled:
         mine = Stack(stack.name, stack.database_url, stack.broker_url, stack.folder)
         with mine.worker(TEST_MAX_ATTEMPTS="3") as worker:
             mine.run(f"publish_event(Deadly(label={label!r}, always=True))")
-            worker.waits_for("Gave up handler tests.services.shop.handlers.dies")
+            worker.waits_for("Gave up on handler tests.services.shop.handlers.dies")
             barrier(mine)
 
         assert mine.attempts("dies", label) == 3

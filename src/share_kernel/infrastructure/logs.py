@@ -28,7 +28,7 @@ class EventContextFilter(logging.Filter):
 def log_given_up(payload: object, handler: object, error: BaseException) -> None:
     """Écrit qu’un handler n’aura pas lieu : la dernière trace de l’événement pour lui."""
     logger.error(
-        "Gave up handler %s on event %s after %s: %s%s",
+        "Gave up on handler %s for event %s after %s: %s%s",
         handler,
         identify(payload),
         type(error).__name__,

@@ -49,7 +49,7 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
     def give_up_selected(self, request: HttpRequest, rows: QuerySet[Delivery]) -> None:
         """Abandonne les lignes choisies qui attendaient."""
         count = give_up(rows, f"Given up by {request.user}")
-        self.message_user(request, f"{count} deliveries were given up.", messages.WARNING)
+        self.message_user(request, f"{count} deliveries were abandoned.", messages.WARNING)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Delivery | None = None) -> list[str]:
         """Tous les champs, et la charge utile mise en page."""

@@ -200,7 +200,7 @@ class TestDelivery:
 
         row = only()
         assert (row.state, row.attempts, row.error) == ("dead", 3, "ValueError: no paper left")
-        assert f"Gave up handler {__name__}.fail on event shop.order_placed" in caplog.text
+        assert f"Gave up on handler {__name__}.fail for event shop.order_placed" in caplog.text
         assert str(event.event_id) in caplog.text
 
     def test_a_permanent_failure_is_dead_at_once(self) -> None:

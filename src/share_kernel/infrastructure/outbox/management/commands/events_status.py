@@ -29,7 +29,7 @@ class Command(BaseCommand):
             help="exit with status 1 if a delivery has been pending for longer",
         )
         parser.add_argument(
-            "--fail-if-dead", action="store_true", help="exit with status 1 if one was given up"
+            "--fail-if-dead", action="store_true", help="exit with status 1 if one was abandoned"
         )
         parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="alias of the database")
 

@@ -21,7 +21,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--days", type=float, default=30, help="settled at least this long ago (default: 30)"
         )
-        parser.add_argument("--dead", action="store_true", help="also those that were given up")
+        parser.add_argument("--dead", action="store_true", help="also the abandoned ones")
         parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="alias of the database")
 
     def handle(self, *args: Any, **options: Any) -> None:
