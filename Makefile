@@ -47,7 +47,7 @@ demo: $(READY) ## Montre le bus à l’œuvre : deux processus, aucun serveur.
 	@$(BIN)/python -m conf.demo
 
 bench: $(READY) ## Mesure le bus, en rapports, contre ce qui fait la même chose.
-	@$(BIN)/python tests/bench/bench.py
+	@$(BIN)/python -m tests.bench
 
 chaos: $(READY) ## Tue tout au hasard sur trois piles, et compare ce qui devait arriver.
 	@$(BIN)/python -m tests.chaos
