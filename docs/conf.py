@@ -41,6 +41,7 @@ extensions = [
     "langues",
     "recherche",
     "chaos",
+    "mesures",
 ]
 assert all(find_spec(name.partition(".")[0]) for name in extensions)
 exclude_patterns = ["_build", "_ext", "_modeles", "conftest.py"]
