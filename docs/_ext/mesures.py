@@ -1,8 +1,9 @@
 """Les mesures de la dernière exécution enregistrée de ``make bench``, dans une page.
 
-``{mesures} groupe`` en fait un tableau, ``{graphique} groupe`` un dessin, ``{conditions}`` la
-phrase qui dit ce qui tournait ; les rôles ``{mesure}`` et ``{inverse}`` citent un rapport par
-sa clé. Les noms viennent du banc : ils sont traduits, ou du code entre accents graves.
+``{graphique} groupe`` en fait un dessin, ``{mesures} groupe`` un tableau par nombre de handlers,
+``{bornes}`` le tableau de ce que le bus doit tenir, ``{conditions}`` la phrase qui dit ce qui
+tournait. Les rôles ``{mesure}`` et ``{inverse}`` citent un rapport par sa clé.
+Les noms viennent du banc : ils sont traduits, ou du code entre accents graves.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
 from datetime import date
 from html import escape
 from itertools import groupby
@@ -49,19 +49,18 @@ def find(run: dict[str, Any], key: str) -> Row:
 
 
 def number(value: float, language: str) -> str:
-    """Écrit trois chiffres significatifs, avec la virgule du français."""
-    text = f"{value:.3g}"
-    return text.replace(".", ",") if language == "fr" else text
+    """Écrit un rapport mesuré : trois chiffres significatifs."""
+    return localised(f"{value:#.3g}".rstrip("."), language)
 
 
 def target(row: Row, language: str) -> str:
     """Écrit la borne d’un rapport."""
-    return f"≤\N{NO-BREAK SPACE}{number(row['target'], language)}"
+    return localised(f"≤\N{NO-BREAK SPACE}{row['target']:.3g}", language)
 
 
-def label(text: str) -> str:
-    """Renvoie un nom traduit, sans son balisage."""
-    return _(text).replace("`", "")
+def localised(text: str, language: str) -> str:
+    """Met au français, s’il le faut, la virgule d’un nombre."""
+    return text.replace(".", ",") if language == "fr" else text
 
 
 def handlers(row: Row) -> str:
@@ -98,59 +97,64 @@ class Conditions(SphinxDirective):
 
 
 class Measures(SphinxDirective):
-    """Le tableau de quelques groupes ; par nombre de handlers s’ils en ont un."""
+    """Un groupe en tableau : une ligne par nom, une colonne par nombre de handlers."""
 
     required_arguments = 1
-    final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
-        groups = recorded(self.env)["groups"]
-        rows = [row for name in self.arguments[0].split() for row in groups[name]]
-        make = by_handlers if handlers(rows[0]) else one_by_one
-        return [make(rows, self.config.language)]
-
-
-def one_by_one(rows: list[Row], language: str) -> nodes.table:
-    """Construit un tableau d’une ligne par mesure."""
-    header = [_("Measure"), _("Compared with"), _("Ratio"), _("Target")]
-    return table(
-        [paragraph(text) for text in header],
-        [
+        rows = recorded(self.env)["groups"][self.arguments[0]]
+        columns, names = [list(dict.fromkeys(map(of, rows))) for of in (handlers, name_of)]
+        header = [[paragraph(text)] for text in [_("Handlers"), *columns]]
+        body = [
             [
-                named(row["what"]),
-                named(row["against"]),
-                paragraph(number(row["ratio"], language)),
-                verdict(row, language),
+                [named(name)],
+                *(
+                    [paragraph(number(row["ratio"], self.config.language))]
+                    for row in rows
+                    if name_of(row) == name
+                ),
             ]
-            for row in rows
-        ],
-    )
+            for name in names
+        ]
+        return [table(header, body)]
 
 
-def by_handlers(rows: list[Row], language: str) -> nodes.table:
-    """Construit un tableau d’une colonne par nombre de handlers."""
-    columns = list(dict.fromkeys(map(handlers, rows)))
-    body = [
-        [named(what), *(paragraph(number(row["ratio"], language)) for row in of_one)]
-        for what, of_one in gathered(rows, "what")
-    ]
-    ours = [row for row in rows if row["target"] is not None]
-    goals = [paragraph(_("Target of the bus")), *(verdict(row, language) for row in ours)]
-    return table([paragraph(text) for text in [_("Handlers"), *columns]], [*body, goals])
+class Targets(SphinxDirective):
+    """Tout ce que le bus doit tenir, et s’il le tient."""
+
+    def run(self) -> list[nodes.Node]:
+        language = self.config.language
+        groups = recorded(self.env)["groups"].values()
+        body = [
+            [
+                [named(name_of(row)), named(reference(row))],
+                [paragraph(number(row["ratio"], language))],
+                [verdict(row, language)],
+            ]
+            for row in (row for rows in groups for row in rows)
+            if row["target"] is not None
+        ]
+        return [table([[paragraph(_(text))] for text in ("Measure", "Ratio", "Target")], body)]
 
 
-def gathered(rows: Iterable[Row], field: str) -> list[tuple[str, list[Row]]]:
-    """Réunit les mesures de même nom, dans l’ordre où elles apparaissent."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row[field], []).append(row)
-    return list(found.items())
+def name_of(row: Row) -> str:
+    """Renvoie le nom, traduit, de ce qui est mesuré."""
+    return _(row["what"])
+
+
+def bare(text: str) -> str:
+    """Renvoie un nom sans ses accents graves, pour un dessin."""
+    return escape(text.replace("`", ""))
+
+
+def reference(row: Row) -> str:
+    """Dit à quoi le rapport se compare : « 1 = une boucle nue »."""
+    text = f"1 = {_(row['against'])}"
+    return f"{_('Handlers:')} {handlers(row)} ({text})" if handlers(row) else text
 
 
 def verdict(row: Row, language: str) -> nodes.paragraph:
-    """Écrit la borne et dit si elle est tenue ; rien pour ce qui sert de comparaison."""
-    if row["target"] is None:
-        return paragraph("")
+    """Écrit la borne, et dit si elle est tenue."""
     if row["verdict"] == "met":
         return paragraph(f"{target(row, language)} ({_('met')})")
     missed = nodes.strong("", f"({_('missed')})")
@@ -158,10 +162,10 @@ def verdict(row: Row, language: str) -> nodes.paragraph:
 
 
 def named(text: str) -> nodes.paragraph:
-    """Écrit un nom traduit ; ce qui est entre accents graves est du code."""
+    """Écrit un nom ; ce qui est entre accents graves est du code."""
     parts = [
         nodes.literal("", part) if position % 2 else nodes.Text(part)
-        for position, part in enumerate(_(text).split("`"))
+        for position, part in enumerate(text.split("`"))
         if part
     ]
     return nodes.paragraph("", "", *parts, translatable=False)
@@ -172,19 +176,21 @@ def paragraph(text: str) -> nodes.paragraph:
     return nodes.paragraph("", text, translatable=False)
 
 
-def table(header: list[nodes.Node], rows: list[list[nodes.Node]]) -> nodes.table:
+Cells = list[list[nodes.Node]]
+
+
+def table(header: Cells, rows: list[Cells]) -> nodes.table:
     """Construit un tableau dont la première colonne nomme les lignes."""
     group = nodes.tgroup("", cols=len(header))
-    group += [
-        nodes.colspec("", colwidth=1, **({} if n else {"stub": 1})) for n in range(len(header))
-    ]
+    group += nodes.colspec("", colwidth=1, stub=1)
+    group += [nodes.colspec("", colwidth=1) for _cell in header[1:]]
     group += nodes.thead("", _table_row(header))
     group += nodes.tbody("", *map(_table_row, rows))
     return nodes.table("", group)
 
 
-def _table_row(cells: list[nodes.Node]) -> nodes.row:
-    return nodes.row("", *(nodes.entry("", cell) for cell in cells))
+def _table_row(cells: Cells) -> nodes.row:
+    return nodes.row("", *(nodes.entry("", *cell) for cell in cells))
 
 
 class Plot(SphinxDirective):
@@ -218,11 +224,8 @@ class Scale:
 
 def panel(rows: list[Row], scale: Scale, name: str, language: str) -> str:
     """Dessine des mesures comparées à la même chose."""
-    reference = label(rows[0]["against"])
-    title = f"1 = {reference}"
-    if handlers(rows[0]):
-        title = f"{_('Handlers:')} {handlers(rows[0])} ({title})"
-    told = " ".join(f"{label(row['what'])} {number(row['ratio'], language)}." for row in rows)
+    title = bare(reference(rows[0]))
+    told = " ".join(f"{bare(name_of(row))} {number(row['ratio'], language)}." for row in rows)
     bottom = TITLE + LINE * len(rows)
     marks = "".join(
         mark(row, TITLE + LINE * position + LINE // 2, scale, language)
@@ -230,7 +233,7 @@ def panel(rows: list[Row], scale: Scale, name: str, language: str) -> str:
     )
     ticks = "".join(
         f'<line x1="{scale(value)}" x2="{scale(value)}" y1="{TITLE}" y2="{bottom}" '
-        'stroke="currentColor" stroke-dasharray="2 3"/>'
+        f'stroke="currentColor" stroke-opacity="{1 if value == 1 else 0.4}"/>'
         f'<text x="{scale(value)}" y="{bottom + 13}" text-anchor="middle">{value}</text>'
         for value in (1, 10)
         if scale.low <= value <= scale.high
@@ -238,9 +241,9 @@ def panel(rows: list[Row], scale: Scale, name: str, language: str) -> str:
     return (
         f'<svg role="img" aria-labelledby="{name}-title {name}-desc" width="100%" '
         f'height="{bottom + AXIS}" font-size="12">'
-        f'<title id="{name}-title">{escape(title)}</title>'
-        f'<desc id="{name}-desc">{escape(told)}</desc>'
-        f'<text y="13" font-weight="bold">{escape(title)}</text>{ticks}{marks}</svg>'
+        f'<title id="{name}-title">{title}</title>'
+        f'<desc id="{name}-desc">{told}</desc>'
+        f'<text y="13" font-weight="bold">{title}</text>{ticks}{marks}</svg>'
     )
 
 
@@ -255,7 +258,7 @@ def mark(row: Row, y: int, scale: Scale, language: str) -> str:
         style = ' class="bus" font-weight="bold"'
     return (
         f'<g{style}><line x1="{LEFT}%" x2="{x}" y1="{y}" y2="{y}" stroke="currentColor"/>'
-        f'<text x="{NAMES_END}%" y="{y + 4}" text-anchor="end">{escape(label(row["what"]))}</text>'
+        f'<text x="{NAMES_END}%" y="{y + 4}" text-anchor="end">{bare(name_of(row))}</text>'
         f'{shape}<text x="{x}" dx="11" y="{y + 4}">{escape(value)}</text></g>'
     )
 
@@ -265,5 +268,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_role("inverse", Inverse())
     app.add_directive("conditions", Conditions)
     app.add_directive("mesures", Measures)
+    app.add_directive("bornes", Targets)
     app.add_directive("graphique", Plot)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
