@@ -2,7 +2,7 @@
 
 ``{graphique} groupe`` en fait un dessin, ``{mesures} groupe`` un tableau par nombre de handlers,
 ``{bornes}`` le tableau de ce que le bus doit tenir, ``{conditions}`` la phrase qui dit ce qui
-tournait. Les rôles ``{mesure}`` et ``{inverse}`` citent un rapport par sa clé.
+tournait. Les rôles ``{rapport}`` et ``{inverse}`` citent un rapport par sa clé.
 Les noms viennent du banc : ils sont traduits, ou du code entre accents graves.
 """
 
@@ -69,7 +69,7 @@ def handlers(row: Row) -> str:
     return found[1] if found else ""
 
 
-class Measure(SphinxRole):
+class Ratio(SphinxRole):
     """Un rapport, cité dans une phrase."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
@@ -264,7 +264,7 @@ def mark(row: Row, y: int, scale: Scale, language: str) -> str:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    app.add_role("mesure", Measure())
+    app.add_role("rapport", Ratio())
     app.add_role("inverse", Inverse())
     app.add_directive("conditions", Conditions)
     app.add_directive("mesures", Measures)

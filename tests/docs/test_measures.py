@@ -92,7 +92,7 @@ def test_a_figure_in_a_sentence_is_the_recorded_one(language: str) -> None:
     prose = text_of(page(language))
     words = {"fr": "fois", "en": "times"}[language]
 
-    for key in re.findall(r"\{mesure\}`([^`]+)`", SOURCE):
+    for key in re.findall(r"\{rapport\}`([^`]+)`", SOURCE):
         assert f" {shown(by_key[key], language)} {words}" in prose, key
     for key in re.findall(r"\{inverse\}`([^`]+)`", SOURCE):
         assert f" {1 / by_key[key]:.0f} {words}" in prose, key
