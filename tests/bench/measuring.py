@@ -7,6 +7,7 @@ Le rapport compare les minima : ce que la machine fait d’autre ne peut qu’aj
 from __future__ import annotations
 
 import gc
+import math
 import os
 import random
 import statistics
@@ -78,7 +79,13 @@ def compare(times: Times, key: str, what: str, against: str, target: float | Non
         key,
         what,
         against,
-        ratio=round(min(times[what]) / min(times[against]), 4),
-        median_ratio=round(statistics.median(mine / other for mine, other in pairs), 4),
+        ratio=rounded_up(min(times[what]) / min(times[against])),
+        median_ratio=rounded_up(statistics.median(mine / other for mine, other in pairs)),
         target=target,
     )
+
+
+def rounded_up(ratio: float) -> float:
+    """Garde trois chiffres ; par excès, pour qu’une borne manquée de peu se voie manquée."""
+    decimals = 2 - math.floor(math.log10(ratio))
+    return math.ceil(round(ratio * 10**decimals, 6)) / 10**decimals

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.bench import publishing
+from tests.bench.measuring import rounded_up
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,3 +77,13 @@ def test_each_peer_really_calls_its_handlers(name: str, monkeypatch: pytest.Monk
     publishing._publishers(3)[name]()
 
     assert len(set(called)) == len(called) == 3
+
+
+@pytest.mark.parametrize(
+    ("ratio", "kept"),
+    [(1.1501, 1.16), (1.15, 1.15), (15.81, 15.9), (0.03172, 0.0318), (0.28, 0.28), (100.2, 101)],
+)
+def test_a_ratio_keeps_three_digits_and_never_looks_better_than_it_is(
+    ratio: float, kept: float
+) -> None:
+    assert rounded_up(ratio) == kept
