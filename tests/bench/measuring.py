@@ -88,4 +88,5 @@ def compare(times: Times, key: str, what: str, against: str, target: float | Non
 def rounded_up(ratio: float) -> float:
     """Garde trois chiffres ; par excès, pour qu’une borne manquée de peu se voie manquée."""
     decimals = 2 - math.floor(math.log10(ratio))
-    return math.ceil(round(ratio * 10**decimals, 6)) / 10**decimals
+    scale = 10.0**decimals
+    return math.ceil(round(ratio * scale, 6)) / scale
