@@ -3,7 +3,7 @@
 ``{graphique} groupe`` en fait un dessin, ``{mesures} groupe`` un tableau par nombre de handlers,
 ``{bornes}`` le tableau de ce que le bus doit tenir, ``{conditions}`` la phrase qui dit ce qui
 tournait. Les rôles ``{rapport}`` et ``{inverse}`` citent un rapport par sa clé.
-Les noms viennent du banc : ils sont traduits, ou du code entre accents graves.
+Les noms viennent du banc : ils sont traduits, ou du code entre accents graves.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NAMES_END, LEFT, RIGHT = 40.0, 43.0, 84.0  # percentages; a value is written rig
 
 
 def recorded(env: Any) -> dict[str, Any]:
-    """Lit l’exécution enregistrée ; la page en dépend."""
+    """Lit l’exécution enregistrée ; la page en dépend."""
     env.note_dependency(str(RUN))
     run: dict[str, Any] = json.loads(RUN.read_text(encoding="utf-8"))
     return run
@@ -49,7 +49,7 @@ def find(run: dict[str, Any], key: str) -> Row:
 
 
 def number(value: float, language: str) -> str:
-    """Écrit un rapport mesuré : trois chiffres significatifs."""
+    """Écrit un rapport mesuré : trois chiffres significatifs."""
     return localised(f"{value:#.3g}".rstrip("."), language)
 
 
@@ -97,7 +97,7 @@ class Conditions(SphinxDirective):
 
 
 class Measures(SphinxDirective):
-    """Un groupe en tableau : une ligne par nom, une colonne par nombre de handlers."""
+    """Un groupe en tableau : une ligne par nom, une colonne par nombre de handlers."""
 
     required_arguments = 1
 
@@ -148,7 +148,7 @@ def bare(text: str) -> str:
 
 
 def reference(row: Row) -> str:
-    """Dit à quoi le rapport se compare : « 1 = une boucle nue »."""
+    """Dit à quoi le rapport se compare : « 1 = une boucle nue »."""
     text = f"1 = {_(row['against'])}"
     return f"{_('Handlers:')} {handlers(row)} ({text})" if handlers(row) else text
 
@@ -162,7 +162,7 @@ def verdict(row: Row, language: str) -> nodes.paragraph:
 
 
 def named(text: str) -> nodes.paragraph:
-    """Écrit un nom ; ce qui est entre accents graves est du code."""
+    """Écrit un nom ; ce qui est entre accents graves est du code."""
     parts = [
         nodes.literal("", part) if position % 2 else nodes.Text(part)
         for position, part in enumerate(text.split("`"))
@@ -172,7 +172,7 @@ def named(text: str) -> nodes.paragraph:
 
 
 def paragraph(text: str) -> nodes.paragraph:
-    """Renvoie un paragraphe que les catalogues ignorent : il change à chaque exécution."""
+    """Renvoie un paragraphe que les catalogues ignorent : il change à chaque exécution."""
     return nodes.paragraph("", text, translatable=False)
 
 
@@ -248,7 +248,7 @@ def panel(rows: list[Row], scale: Scale, name: str, language: str) -> str:
 
 
 def mark(row: Row, y: int, scale: Scale, language: str) -> str:
-    """Dessine une mesure : son nom, sa marque, sa valeur ; la nôtre est pleine et en gras."""
+    """Dessine une mesure : son nom, sa marque, sa valeur ; la nôtre est pleine et en gras."""
     x, value = scale(row["ratio"]), number(row["ratio"], language)
     shape, style = f'<circle class="mesure" cx="{x}" cy="{y}" r="4"/>', ""
     if row["target"] is not None:

@@ -1,4 +1,4 @@
-"""Mesure le bus contre ce qui fait la même chose, en rapports : ``make bench``."""
+"""Mesure le bus contre ce qui fait la même chose, en rapports : ``make bench``."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def measured_apart() -> list[Row]:
 
 
 def measure_with_redis() -> None:
-    """Mesure ce qui passe par Redis ; écrit les lignes sur la sortie standard."""
+    """Mesure ce qui passe par Redis ; écrit les lignes sur la sortie standard."""
     with tempfile.TemporaryDirectory() as folder:
         set_up(database=f"sqlite:///{folder}/db.sqlite3", broker=REDIS_URL, outbox=True)
         from . import sending
@@ -85,7 +85,7 @@ def measure_with_redis() -> None:
 
 
 def set_up(*, database: str, broker: str, outbox: bool) -> None:
-    """Configure le projet de référence ; à appeler avant d’importer ce qui est mesuré."""
+    """Configure le projet de référence ; à appeler avant d’importer ce qui est mesuré."""
     os.environ.update(
         DJANGO_SETTINGS_MODULE="conf.settings",
         DATABASE_URL=database,

@@ -1,7 +1,7 @@
 """Mesurer plusieurs cas ensemble et les comparer.
 
 Chaque tour exécute tous les cas dans un ordre tiré au hasard, ramasse-miettes arrêté.
-Le rapport compare les minima : ce que la machine fait d’autre ne peut qu’ajouter du temps.
+Le rapport compare les minima : ce que la machine fait d’autre ne peut qu’ajouter du temps.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def compare(times: Times, key: str, what: str, against: str, target: float | Non
 
 
 def rounded_up(ratio: float) -> float:
-    """Garde trois chiffres ; par excès, pour qu’une borne manquée de peu se voie manquée."""
+    """Garde trois chiffres ; par excès, pour qu’une borne manquée de peu se voie manquée."""
     decimals = 2 - math.floor(math.log10(ratio))
     scale = 10.0**decimals
     return math.ceil(round(ratio * scale, 6)) / scale

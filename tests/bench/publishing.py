@@ -1,4 +1,4 @@
-"""Ce qui se passe dans l’appel : publier à des handlers synchrones, construire un événement."""
+"""Ce qui se passe dans l’appel : publier à des handlers synchrones, construire un événement."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _publishers(count: int) -> dict[str, Case]:
 
 
 def _limits(count: int) -> dict[str, Case]:
-    """Le moins qu’on puisse faire : appeler les handlers, ou voir qu’il n’y en a pas."""
+    """Le moins qu’on puisse faire : appeler les handlers, ou voir qu’il n’y en a pas."""
     event, none = InvoiceApproved(), dict[str, list[Case]]()
     handlers = [make_handler() for _ in range(count)]
 

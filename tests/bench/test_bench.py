@@ -1,4 +1,4 @@
-"""Le banc tourne et mesure chacun ; aucun temps n’est affirmé."""
+"""Le banc tourne et mesure chacun ; aucun temps n’est affirmé."""
 
 import json
 import os

@@ -40,7 +40,7 @@ def bound(value: float, language: str) -> str:
 
 
 def text_of(markup: str) -> str:
-    """Renvoie le texte d’un fragment ; toute espace, même insécable, y devient une espace."""
+    """Renvoie le texte d’un fragment ; toute espace, même insécable, y devient une espace."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split())
 
 
@@ -119,7 +119,7 @@ def test_a_plot_has_one_mark_and_one_label_for_each_measure(language: str) -> No
 
 @both
 def test_a_mark_lies_where_its_ratio_says(language: str) -> None:
-    """Plus le rapport est grand, plus sa marque est à droite ; l’échelle est une par groupe."""
+    """Plus le rapport est grand, plus sa marque est à droite ; l’échelle est une par groupe."""
     for name in ("publish", "convert"):
         group = [plot for plot in plots(language) if f'id="{name}-' in plot]
         marks = re.findall(r"(?:<circle class=\"mesure\" cx|<svg x)=\"([\d.]+)%\"", "".join(group))
@@ -175,7 +175,7 @@ def test_a_plot_takes_its_colours_from_the_page(language: str) -> None:
 
 @both
 def test_a_plot_keeps_its_text_readable_on_a_phone(language: str) -> None:
-    """Rien ne réduit le dessin : sa largeur suit la page, ses caractères gardent leur taille."""
+    """Rien ne réduit le dessin : sa largeur suit la page, ses caractères gardent leur taille."""
     for plot in plots(language):
         assert 'width="100%"' in plot
         assert "viewBox" not in plot
