@@ -27,7 +27,7 @@ def nested(depth: int) -> str:
 
 # (what it is, task, arguments or their JSON text, what the log must say)
 CORPUS: list[tuple[str, str, Any, str | None]] = [
-    ("a number for a payload", EVENT, [42, HANDLER], "on event (a int instead of a payload)"),
+    ("a number for a payload", EVENT, [42, HANDLER], "for event (a int instead of a payload)"),
     ("nothing at all", EVENT, [None, None], "(a NoneType instead of a payload)"),
     ("a list for a payload", EVENT, [[1], HANDLER], "(a list instead of a payload)"),
     ("a list for a type", EVENT, [{"event_type": ["x"]}, HANDLER], "names its event_type; this"),
