@@ -40,6 +40,7 @@ extensions = [
     "sphinx_sitemap",
     "langues",
     "recherche",
+    "acces",
     "chaos",
     "mesures",
 ]
@@ -108,10 +109,13 @@ nitpick_ignore_regex = [
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
 html_favicon = "_static/favicon.svg"
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False  # the theme says it half in English
+html_domain_indices = False  # a page that nothing links to
+pygments_dark_style = "a11y-high-contrast-dark"  # Furo’s own underlines every imported name
 html_theme_options = {
     "top_of_page_buttons": [],
     "light_css_variables": {

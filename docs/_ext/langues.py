@@ -22,7 +22,7 @@ def add_languages(
             "code": code,
             "name": name,
             "here": code == app.config.language,
-            "href": f"{context.get('content_root', './')}../{code}/{pagename}.html",
+            "href": _beside(app, context, pagename, code),
             "absolute": f"{site}{code}/{address}",
         }
         for code, name in LANGUAGES.items()
@@ -30,6 +30,17 @@ def add_languages(
     context["site_address"] = site
     if doctree:
         context["description"] = _description(doctree)
+
+
+def _beside(app: Sphinx, context: dict[str, Any], pagename: str, code: str) -> str:
+    """Renvoie l’adresse relative d’une page dans une langue.
+
+    La page 404 est servie à n’importe quelle profondeur : elle mène à l’accueil, sans détour.
+    """
+    if pagename == "404":
+        root = app.config.notfound_urls_prefix.removesuffix(f"{app.config.language}/")
+        return f"{root}{code}/index.html"
+    return f"{context.get('content_root', './')}../{code}/{pagename}.html"
 
 
 def _description(doctree: nodes.document) -> str:

@@ -1,0 +1,54 @@
+"""Ce qui manque au thème pour que chacun lise : tableaux, icônes, feuilles de style en trop."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+# The copy button is drawn by site.css: these two sheets would be fetched for it alone.
+UNUSED_SHEETS = {"_static/copybutton.css", "_static/styles/furo-extensions.css"}
+ICON_TITLE = re.compile(r"(<symbol [^>]*>)\s*<title>[^<]*</title>")
+UNUSED_ICON = re.compile(r'\s*<symbol id="svg-(?:pencil|eye)".*?</symbol>', re.DOTALL)
+EMPTY_HEADER = re.compile(r'<th class="head[^"]*">(?:<p></p>)?</th>')
+
+
+def head_tables(_app: Sphinx, doctree: nodes.document, _page: str) -> None:
+    """Sans titre de colonne, pas d’en-tête ; sans premier titre, la première colonne en sert."""
+    for table in doctree.findall(nodes.tgroup):
+        head = table.next_node(nodes.thead)
+        if head is None:
+            continue
+        titles = [entry.astext().strip() for entry in head.findall(nodes.entry)]
+        if not any(titles):
+            table.remove(head)
+        elif not titles[0]:
+            next(table.findall(nodes.colspec))["stub"] = 1
+
+
+def without_noise(html: str) -> str:
+    """Retire les icônes inutilisées et les titres anglais des autres : chaque bouton a son nom."""
+    return ICON_TITLE.sub(r"\1", UNUSED_ICON.sub("", html))
+
+
+def tidy(
+    _app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: Any
+) -> None:
+    """Prépare ce que les gabarits écrivent."""
+    context["without_noise"] = without_noise
+    context["css_files"] = [
+        sheet
+        for sheet in context["css_files"]
+        if getattr(sheet, "filename", sheet) not in UNUSED_SHEETS
+    ]
+    context["metatags"] = ""  # the theme writes the same one
+    if context.get("body"):
+        context["body"] = EMPTY_HEADER.sub("<td></td>", context["body"])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("doctree-resolved", head_tables)
+    app.connect("html-page-context", tidy, priority=600)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,81 @@
+/* What the theme does not do for a keyboard or a screen reader. Without it the pages still read. */
+(() => {
+  "use strict";
+
+  /* The other language opens at the same section, and keeps the words searched for. */
+  const keepPlace = () => {
+    for (const link of document.querySelectorAll(".langues a")) {
+      link.search = location.search;
+      link.hash = location.hash;
+    }
+  };
+  addEventListener("hashchange", keepPlace);
+  keepPlace();
+
+  /* On a small screen the theme opens its two drawers with labels, that only a pointer can press. */
+  const makeButtons = (boxId, panelSelector) => {
+    const box = document.getElementById(boxId);
+    const panel = document.querySelector(panelSelector);
+    if (!box || !panel) return;
+    panel.id ||= `${boxId}_drawer`;
+    panel.tabIndex = -1;
+    const buttons = [...document.querySelectorAll(`label[for="${boxId}"]:not(.overlay)`)].map((label) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = label.className;
+      button.append(...label.childNodes);
+      button.setAttribute("aria-label", box.getAttribute("aria-label"));
+      button.setAttribute("aria-controls", panel.id);
+      label.replaceWith(button);
+      return button;
+    });
+    const tell = () => buttons.forEach((button) => button.setAttribute("aria-expanded", box.checked));
+    const open = (wanted) => {
+      box.checked = wanted;
+      tell();
+      if (wanted) panel.focus({ preventScroll: true });
+    };
+    const visible = () => buttons.find((button) => button.offsetParent);
+    buttons.forEach((button) => button.addEventListener("click", () => open(!box.checked)));
+    box.addEventListener("change", tell);
+    panel.addEventListener("click", ({ target }) => {
+      if (target.closest('a[href^="#"]')) open(false);
+    });
+    panel.addEventListener("focusout", ({ relatedTarget }) => {
+      if (relatedTarget && !panel.contains(relatedTarget)) open(false);
+    });
+    document.addEventListener("keydown", ({ key }) => {
+      if (key !== "Escape" || !box.checked) return;
+      open(false);
+      visible()?.focus();
+    });
+    tell();
+  };
+  makeButtons("__navigation", ".sidebar-drawer");
+  makeButtons("__toc", ".toc-drawer");
+
+  document.addEventListener("keydown", ({ key, target }) => {
+    if (key === "Enter" && target.matches(".toctree-checkbox")) target.click();
+  });
+
+  /* What scrolls sideways can be scrolled with the arrow keys. */
+  const observer = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+      else target.removeAttribute("tabindex");
+    }
+  });
+  document.querySelectorAll("article pre, article .table-wrapper").forEach((box) => observer.observe(box));
+
+  /* A copy keeps the focus on its button, and says that it is done. */
+  const status = document.createElement("div");
+  status.className = "pour-l-oreille";
+  status.setAttribute("role", "status");
+  document.querySelector("article").append(status);
+  document.addEventListener("click", ({ target }) => {
+    target.closest(".copybtn")?.focus({ preventScroll: true });
+  });
+  new MutationObserver(([{ target }]) => {
+    status.textContent = target.classList.contains("success") ? target.dataset.tooltip : "";
+  }).observe(document.body, { subtree: true, attributeFilter: ["data-tooltip"] });
+})();
