@@ -33,9 +33,7 @@ def without_noise(html: str) -> str:
     return ICON_TITLE.sub(r"\1", UNUSED_ICON.sub("", html))
 
 
-def tidy(
-    _app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: Any
-) -> None:
+def tidy(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
     """Prépare ce que les gabarits écrivent."""
     context["without_noise"] = without_noise
     context["css_files"] = [

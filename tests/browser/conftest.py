@@ -75,3 +75,16 @@ def context(chromium: Browser, address: str) -> Iterator[BrowserContext]:
 @pytest.fixture
 def page(context: BrowserContext) -> Page:
     return context.new_page()
+
+
+@pytest.fixture(scope="module")
+def reader(chromium: Browser, address: str) -> Iterator[Page]:
+    """Une page pour tout un fichier de tests : chacun règle ce dont il a besoin avant d’ouvrir."""
+    context = chromium.new_context(
+        base_url=address,
+        locale="fr-FR",
+        reduced_motion="reduce",
+        permissions=["clipboard-read", "clipboard-write"],
+    )
+    yield context.new_page()
+    context.close()

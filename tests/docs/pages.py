@@ -14,6 +14,13 @@ MODELS = sorted((DOCS / "_modeles").glob("*.md"))
 PAGES = sorted({*DOCS.rglob("*.md"), *DOCS.rglob("*.rst")} - {*MODELS})
 NAMES = [path.relative_to(DOCS).with_suffix("").as_posix() for path in PAGES]
 
+# One page of each kind, for what is the same on all the pages of a kind.
+KINDS = [
+    "index", "tutoriel/facture-approuvee", "guides/tester", "modules/event_bus",
+    "reference/reglages", "explications/garanties", "decisions/index", "glossaire",
+    "search", "genindex", "404",
+]  # fmt: skip
+
 FENCE = re.compile(r"^\s*(?:`{3,}|~{3,})(\S*)(?: (\S+))?[^\n]*$", re.MULTILINE)
 
 

@@ -1,0 +1,162 @@
+"""Chaque page passée à axe-core : les deux langues, clair et sombre, ordinateur et téléphone."""
+
+import re
+from collections.abc import Iterable
+from importlib.resources import files
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.docs.pages import KINDS, SITE
+
+AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+LANGUAGES = ("fr", "en")
+WIDTHS = (1280, 360)
+PAGES = sorted(
+    path.relative_to(SITE / "fr").with_suffix("").as_posix()
+    for path in (SITE / "fr").rglob("*.html")
+)
+# Every rule that axe-core has, best practices and experimental ones included, but these.
+LEFT_OUT = {
+    "color-contrast-enhanced": "level AAA, and the site claims level AA",
+    "focus-order-semantics": "experimental: would make a landmark of each wide table",
+    "hidden-content": "no verdict: lists what is hidden, for a person to look at",
+}
+FINISHED = re.compile("Recherche terminée|aucun document|Search finished|did not match")
+ON_COLORS = ["color-contrast", "link-in-text-block"]  # all that a dark page may change
+
+RUN = """async ([wanted, leftOut]) => {
+    const frame = () => new Promise(requestAnimationFrame);
+    await frame(); await frame();  // the page has taken its new width into account
+    const rules = wanted || axe.getRules().map((rule) => rule.ruleId);
+    const values = rules.filter((rule) => !leftOut.includes(rule));
+    const found = await axe.run(document, {runOnly: {type: "rule", values}, resultTypes: ["violations"]});
+    return found.violations.flatMap((rule) =>
+        rule.nodes.map((node) => `${rule.id}: ${node.target.join(" ")} (${rule.help})`));
+}"""
+
+# axe-core would spend three quarters of its time on the words of the code, and gives up on those
+# that are scrolled out of sight: their colors are measured here, all of them.
+CODE = """() => {
+    const channel = (value) => (value /= 255) <= .04045 ? value / 12.92 : ((value + .055) / 1.055) ** 2.4;
+    const light = (color) => {
+        const [red, green, blue] = color.match(/[0-9.]+/g).map(Number).map(channel);
+        return .2126 * red + .7152 * green + .0722 * blue + .05;
+    };
+    const ground = (node) => {
+        const color = getComputedStyle(node).backgroundColor;
+        return color.endsWith(", 0)") ? ground(node.parentElement) : color;
+    };
+    const faults = new Set();
+    for (const word of document.querySelectorAll("pre, pre span:not(:empty)")) {
+        const one = light(getComputedStyle(word).color), other = light(ground(word));
+        const ratio = Math.max(one, other) / Math.min(one, other);
+        if (ratio < 4.5) faults.add(`code-contrast: pre .${word.className} (${ratio.toFixed(2)}:1)`);
+    }
+    return [...faults];
+}"""
+PLAIN_CODE = (
+    "document.querySelectorAll('pre').forEach((pre) => { pre.textContent = pre.textContent })"
+)
+
+
+def axe(
+    page: Page, rules: list[str] | None = None, left_out: Iterable[str] = LEFT_OUT
+) -> list[str]:
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE)
+    found: list[str] = page.evaluate(RUN, [rules, list(left_out)])
+    return found
+
+
+def faults(page: Page, where: str, width: int, *, colors: bool = True) -> list[str]:
+    """Renvoie les fautes d’une page à cette largeur : en clair, puis les couleurs en sombre."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme="light")
+    left_out = list(LEFT_OUT) if colors else [*LEFT_OUT, *ON_COLORS]
+    found = [f"{where}, light, {width} px: {fault}" for fault in axe(page, None, left_out)]
+    if colors:
+        page.emulate_media(color_scheme="dark")
+        found += [f"{where}, dark, {width} px: {fault}" for fault in axe(page, ON_COLORS)]
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _settled(reader: Page) -> None:
+    reader.emulate_media(color_scheme="light")
+    reader.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_axe_sees_a_fault(reader: Page) -> None:
+    reader.goto("/fr/guides/tester.html")
+    reader.evaluate("""() => {
+        document.querySelector("h1").style.color = "#eee";
+        document.querySelector(".theme-toggle-content button").removeAttribute("aria-label");
+        document.querySelector("pre span:not(:empty)").style.color = "#888";
+    }""")
+
+    found = " ".join(axe(reader) + reader.evaluate(CODE))
+
+    for rule in ("color-contrast: h1", "button-name", "code-contrast"):
+        assert rule in found
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_axe_finds_nothing(reader: Page, language: str, name: str) -> None:
+    where = f"{language}/{name}"
+    reader.goto(f"/{where}.html" if name != "404" else f"/{language}/nowhere")
+    found = []
+    for theme in ("dark", "light"):
+        reader.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        found += [f"{where}, {theme}: {fault}" for fault in reader.evaluate(CODE)]
+    reader.evaluate(PLAIN_CODE)
+    found += faults(reader, where, 1280)
+    found += faults(reader, where, 360, colors=name in KINDS)  # those of a kind have the same
+
+    assert found == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("words", ["bus", "zwxq"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_axe_finds_nothing_in_the_results(
+    reader: Page, language: str, words: str, width: int
+) -> None:
+    reader.goto(f"/{language}/search.html?q={words}")
+    expect(reader.locator("#search-results")).to_contain_text(FINISHED)
+
+    assert faults(reader, f"{language}/search.html?q={words}", width) == []
+
+
+@pytest.mark.parametrize("drawer", ["navigation", "toc"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_axe_finds_nothing_in_an_open_drawer(reader: Page, language: str, drawer: str) -> None:
+    reader.set_viewport_size({"width": 360, "height": 900})
+    reader.goto(f"/{language}/guides/tester.html")
+    reader.locator(f".mobile-header [aria-controls=__{drawer}_drawer]").press("Enter")
+    expect(reader.locator(f"#__{drawer}_drawer")).to_be_in_viewport(ratio=1)
+
+    assert faults(reader, f"{language}, {drawer} drawer", 360) == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_axe_finds_nothing_on_the_root_page(reader: Page, width: int) -> None:
+    """Ce que voit qui n’a pas JavaScript : le script mènerait aussitôt ailleurs."""
+    root = (SITE / "index.html").read_text(encoding="utf-8")
+    reader.goto("about:blank")
+    reader.set_content(re.sub(r"<script>.*?</script>", "", root, flags=re.DOTALL))
+    expect(reader.get_by_role("link")).to_have_count(2)
+
+    assert faults(reader, "root page", width) == []
+
+
+def test_the_root_page_leads_somewhere_without_javascript(chromium: Browser, address: str) -> None:
+    context = chromium.new_context(base_url=address, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/")
+
+    page.get_by_role("link", name="Français").click()
+
+    expect(page).to_have_url(f"{address}/fr/index.html")
+    context.close()
