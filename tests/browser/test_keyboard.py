@@ -36,9 +36,11 @@ UNMARKED = """() => {
         const shown = marked.checkVisibility({opacityProperty: true}) &&
             style.outlineStyle === "solid" && parseFloat(style.outlineWidth) >= 2;
         const one = light(style.outlineColor);
-        const other = light(ground(parseFloat(style.outlineOffset) < 0 ? marked : marked.parentElement));
+        const inside = parseFloat(style.outlineOffset) < 0;
+        const other = light(ground(inside ? marked : marked.parentElement));
         const ratio = Math.max(one, other) / Math.min(one, other);
-        if (!shown || ratio < 3) faults.push(`${node.outerHTML.slice(0, 90)} ${ratio.toFixed(1)}:1`);
+        const name = `${node.outerHTML.slice(0, 90)} ${ratio.toFixed(1)}:1`;
+        if (!shown || ratio < 3) faults.push(name);
     }
     return [seen, faults];
 }"""
@@ -107,9 +109,7 @@ def test_the_switcher_follows_the_section_chosen_since(reader: Page, address: st
 
 
 @pytest.mark.parametrize(("language", "words"), [("fr", "idempotente"), ("en", "idempotent")])
-def test_a_search_leads_to_its_page(
-    reader: Page, address: str, language: str, words: str
-) -> None:
+def test_a_search_leads_to_its_page(reader: Page, address: str, language: str, words: str) -> None:
     reader.goto(f"/{language}/index.html")
 
     tab_to(reader, ".sidebar-search")
@@ -244,6 +244,27 @@ def test_every_stop_is_in_sight(reader: Page, name: str, size: dict[str, int]) -
     assert [stop for stop in hidden if stop] == []
 
 
+def test_the_header_of_a_phone_covers_no_stop(reader: Page) -> None:
+    """En remontant la page, ce qui prend le focus arrive par le haut, où se tient l’en-tête."""
+    reader.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    reader.goto("/fr/modules/event_bus.html")
+    reader.locator("footer a").last.focus()
+    covered = []
+    for _ in range(150):
+        reader.keyboard.press("Shift+Tab")
+        covered.append(
+            reader.evaluate("""() => {
+                const node = document.activeElement, box = node.getBoundingClientRect();
+                const header = document.querySelector(".mobile-header").getBoundingClientRect();
+                const covered = node.closest("article") && box.top < header.bottom;
+                return covered && box.height < 500 ? node.outerHTML.slice(0, 90) : "";
+            }""")
+        )
+    assert reader.evaluate("scrollY") < reader.evaluate("document.body.scrollHeight") / 2
+
+    assert [stop for stop in covered if stop] == []
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -261,7 +282,9 @@ def test_what_has_the_focus_shows_it(reader: Page, language: str, name: str, the
 
 def test_the_menu_opens_on_a_phone_without_javascript(chromium: Browser, address: str) -> None:
     context = chromium.new_context(
-        base_url=address, java_script_enabled=False, viewport=PHONE  # type: ignore[arg-type]
+        base_url=address,
+        java_script_enabled=False,
+        viewport=PHONE,  # type: ignore[arg-type]
     )
     page = context.new_page()
     page.goto("/fr/guides/tester.html")

@@ -1,7 +1,7 @@
 """Le site dans un vrai navigateur."""
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.docs.pages import NAMES
 
@@ -68,26 +68,3 @@ def test_an_unknown_address_shows_the_404_page_of_its_language(page: Page, langu
     expect(page.locator("h1")).to_have_text(title)
     # Styled: the theme’s style sheet was found from this deeper address.
     assert page.evaluate("getComputedStyle(document.querySelector('.page')).display") == "flex"
-
-
-@pytest.mark.parametrize("language", ["fr", "en"])
-def test_a_page_asks_nothing_of_anyone_else(
-    context: BrowserContext, address: str, language: str
-) -> None:
-    page = context.new_page()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-
-    page.goto(f"/{language}/modules/event_bus.html", wait_until="networkidle")
-
-    assert [url for url in asked if not url.startswith((address, "data:"))] == []
-    assert len(asked) <= 14
-
-
-@pytest.mark.parametrize("language", ["fr", "en"])
-def test_nothing_overflows_on_a_phone(page: Page, language: str) -> None:
-    page.set_viewport_size({"width": 360, "height": 740})
-    for name in NAMES:
-        page.goto(f"/{language}/{name}.html")
-        too_wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
-        assert not page.evaluate(too_wide), name

@@ -1,0 +1,72 @@
+"""Ce que chaque page demande, et ce qu’elle pèse chez un hébergeur qui compresse."""
+
+import gzip
+
+import pytest
+from playwright.sync_api import Page, Response
+
+from tests.docs.pages import SITE
+
+LANGUAGES = ("fr", "en")
+PAGES = sorted(
+    f"{language}/{path.relative_to(SITE / language).as_posix()}"
+    for language in LANGUAGES
+    for path in (SITE / language).rglob("*.html")
+)
+MOST_BYTES = 45_000
+MOST_REQUESTS = 14
+SEARCH_BYTES = 50_000  # the index, its words and its code: for whom searches, once
+SEARCH_ONLY = ("searchindex.js", "language_data.js", "searchtools.js", "-stemmer.js")
+weights: dict[str, int] = {}
+
+
+def weight(url: str, body: bytes) -> int:
+    if url not in weights:
+        weights[url] = len(gzip.compress(body))
+    return weights[url]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_light_and_asks_nothing_of_anyone_else(
+    reader: Page, address: str, name: str
+) -> None:
+    session = reader.context.new_cdp_session(reader)
+    session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    answers: list[Response] = []
+
+    def note(answer: Response) -> None:
+        answers.append(answer)
+
+    reader.on("response", note)
+    reader.goto(f"/{name}")
+    reader.remove_listener("response", note)
+    session.detach()
+
+    asked = {answer.url: answer for answer in answers}
+    icon = f"{address}/{name[:2]}/_static/favicon.svg"  # asked for, but Chromium does not tell
+    body = (SITE / "fr/_static/favicon.svg").read_bytes()
+    sizes = {url: weight(url, answer.body()) for url, answer in asked.items()}
+    sizes[icon] = weight(icon, body)
+    foreign = [url for url in sizes if not url.startswith((address, "data:"))]
+    search = {url: size for url, size in sizes.items() if any(end in url for end in SEARCH_ONLY)}
+    own = {url: size for url, size in sizes.items() if url not in search}
+    told = "\n".join(f"{size:6} {url}" for url, size in sorted(sizes.items()))
+
+    assert foreign == []
+    assert [url for url, answer in asked.items() if answer.status != 200] == []
+    assert len(sizes) <= MOST_REQUESTS + (len(search) if "search" in name else 0), told
+    assert sum(own.values()) <= MOST_BYTES, told
+    assert sum(search.values()) <= (SEARCH_BYTES if "search" in name else 0), told
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_is_asked_for_once_the_page_is_there(
+    reader: Page, address: str, language: str
+) -> None:
+    asked: list[str] = []
+    reader.on("request", lambda request: asked.append(request.url))
+
+    reader.goto(f"/{language}/modules/event_bus.html", wait_until="networkidle")
+
+    assert asked
+    assert [url for url in asked if not url.startswith((address, "data:"))] == []
