@@ -9,7 +9,7 @@ from tests.docs.pages import KINDS
 
 LANGUAGES = ("fr", "en")
 PHONE = {"width": 360, "height": 740}
-DESKTOP = {"width": 1280, "height": 900}
+DESKTOP = {"width": 1440, "height": 900}
 
 # Each element that Tab stops at, focused in turn; what is wrong with the mark it then shows.
 UNMARKED = """() => {
