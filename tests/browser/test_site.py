@@ -3,8 +3,6 @@
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.docs.pages import NAMES
-
 
 @pytest.mark.parametrize(
     ("locale", "language"), [("fr-CA", "fr"), ("en-GB", "en"), ("de-DE", "en")]
