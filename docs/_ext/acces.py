@@ -1,4 +1,4 @@
-"""Ce qui manque au thème pour que chacun lise : tableaux, icônes, feuilles de style en trop."""
+"""Ce qui manque au thème pour que chacun lise : tableaux, icônes, feuilles de style en trop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EMPTY_HEADER = re.compile(r'<th class="head[^"]*">(?:<p></p>)?</th>')
 
 
 def head_tables(_app: Sphinx, doctree: nodes.document, _page: str) -> None:
-    """Sans titre de colonne, pas d’en-tête ; sans premier titre, la première colonne en sert."""
+    """Sans titre de colonne, pas d’en-tête ; sans premier titre, la première colonne en sert."""
     for table in doctree.findall(nodes.tgroup):
         head = table.next_node(nodes.thead)
         if head is None:
@@ -29,7 +29,7 @@ def head_tables(_app: Sphinx, doctree: nodes.document, _page: str) -> None:
 
 
 def without_noise(html: str) -> str:
-    """Retire les icônes inutilisées et les titres anglais des autres : chaque bouton a son nom."""
+    """Retire les icônes inutilisées et les titres anglais des autres : chaque bouton a son nom."""
     return ICON_TITLE.sub(r"\1", UNUSED_ICON.sub("", html))
 
 

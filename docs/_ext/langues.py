@@ -35,7 +35,7 @@ def add_languages(
 def _beside(app: Sphinx, context: dict[str, Any], pagename: str, code: str) -> str:
     """Renvoie l’adresse relative d’une page dans une langue.
 
-    La page 404 est servie à n’importe quelle profondeur : elle mène à l’accueil, sans détour.
+    La page 404 est servie à n’importe quelle profondeur : elle mène à l’accueil, sans détour.
     """
     if pagename == "404":
         root = app.config.notfound_urls_prefix.removesuffix(f"{app.config.language}/")
