@@ -1,45 +1,38 @@
-"""Sélecteur de langue, liens ``hreflang``, description des pages et libellés accessibles."""
+"""Sélecteur de langue, liens ``hreflang`` et libellés accessibles."""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from docutils import nodes
+from metadonnees import LANGUAGES, address, site_of
 from sphinx.application import Sphinx
-
-LANGUAGES = {"fr": "Français", "en": "English"}
-DESCRIPTION_LENGTH = 160
 
 
 def add_languages(
-    app: Sphinx, pagename: str, _template: str, context: dict[str, Any], doctree: nodes.document
+    app: Sphinx, pagename: str, _template: str, context: dict[str, Any], _doctree: nodes.document
 ) -> None:
     """Donne aux gabarits l’adresse de la même page dans chaque langue."""
-    site = app.config.html_baseurl.removesuffix(f"{app.config.language}/")
-    address = "" if pagename == "index" else f"{pagename}.html"
+    site = site_of(app)
     context["languages"] = [
         {
             "code": code,
             "name": name,
             "here": code == app.config.language,
-            "href": f"{context.get('content_root', './')}../{code}/{pagename}.html",
-            "absolute": f"{site}{code}/{address}",
+            "href": switch(site, code, pagename, context.get("content_root", "./")),
+            "absolute": address(site, code, pagename),
         }
         for code, name in LANGUAGES.items()
     ]
     context["site_address"] = site
-    if doctree:
-        context["description"] = _description(doctree)
 
 
-def _description(doctree: nodes.document) -> str:
-    """Renvoie le premier paragraphe, coupé à un mot."""
-    for paragraph in doctree.findall(nodes.paragraph):
-        text = " ".join(paragraph.astext().split())
-        if len(text) <= DESCRIPTION_LENGTH:
-            return text
-        return text[:DESCRIPTION_LENGTH].rsplit(" ", 1)[0] + "…"
-    return ""
+def switch(site: str, code: str, pagename: str, root: str) -> str:
+    """Mène à la même page ; la page 404, servie à toute profondeur, mène à l’accueil."""
+    if pagename == "404":
+        return f"{urlsplit(site).path}{code}/index.html"
+    return f"{root}../{code}/{pagename}.html"
 
 
 def fix_headings(
