@@ -1,4 +1,4 @@
-"""Ce que lisent les moteurs et les partages : description, adresse, ``sitemap.xml``, ``llms.txt``."""
+"""Ce que lisent les moteurs : description, adresse, ``sitemap.xml``, ``llms.txt``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ from sphinx.locale import _
 LANGUAGES = {"fr": "Français", "en": "English"}
 LOCALES = {"fr": "fr_FR", "en": "en_US"}
 SHORTEST, LONGEST = 50, 160  # what a results page shows
+
+SITEMAP_HEAD = """\
+<?xml version="1.0" encoding="utf-8"?>
+<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"
+ xmlns:xhtml="http://www.w3.org/1999/xhtml">"""
 
 
 def address(site: str, language: str, docname: str) -> str:
@@ -63,7 +68,7 @@ def generated_pages() -> dict[str, str]:
     """Décrit les pages que personne n’écrit."""
     return {
         "search": _("Search every page of this documentation, with or without accents."),
-        "genindex": _("Every class, function, setting and term of this documentation, from A to Z."),
+        "genindex": _("Every class, function, setting and term of this documentation, A to Z."),
         "py-modindex": _("The Python modules of the domain event bus, from A to Z."),
         "404": _("This page does not exist, or has moved. Try the search, or the home page."),
     }
@@ -88,11 +93,7 @@ def add_metadata(
 def sitemap(app: Sphinx) -> str:
     """Renvoie le plan du site : chaque page, et ses adresses dans chaque langue."""
     site = html.escape(site_of(app))
-    lines = [
-        '<?xml version="1.0" encoding="utf-8"?>',
-        '<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'
-        ' xmlns:xhtml="http://www.w3.org/1999/xhtml">',
-    ]
+    lines = [SITEMAP_HEAD]
     for docname in sorted(app.env.found_docs):
         lines.append(f"<url><loc>{address(site, str(app.config.language), docname)}</loc>")
         lines += [
