@@ -5,12 +5,27 @@
    title than in the text. */
 
 Scorer.objPartialMatch = -2; // « event » is part of most names
-const PLACES = { title: 1, heading: 0.65, text: 0.4 };
+const PLACES = { title: 1, question: 0.8, heading: 0.65, text: 0.4 };
 const PART_OF_A_WORD = 0.5;
+const KINDS = { guides: 1.1, decisions: 0.85 }; // who asks wants to do, not to debate
 const FULL_SCORE = 20; // an identifier written in full has 16
 const ENOUGH = 0.5; // of the question
 
 const numbers = (files) => (files === undefined ? [] : [files].flat());
+const kindOf = (docname) => KINDS[docname.split("/")[0]] ?? 1;
+
+/* The keywords of a page are what its readers ask: the index keeps each as one term, with its
+   spaces. */
+const questionsWith = (word) =>
+  Object.keys(Search._index.terms).filter(
+    (term) =>
+      term.includes(" ") && term.split(/[ -]/).some((part) => part.startsWith(word)),
+  );
+
+const wordsThatHold = (word, terms) =>
+  Object.keys(terms).filter(
+    (term) => !term.includes(" ") && (term.startsWith(word) || term.includes(`_${word}`)),
+  );
 
 /* The pages that hold this word, each with the weight of the best place. */
 const placesOf = (word, titleWords) => {
@@ -28,9 +43,11 @@ const placesOf = (word, titleWords) => {
       );
   };
   addWord(word, 1);
+  if (!weights.size && word.length > 2)
+    for (const index of [terms, titleterms])
+      wordsThatHold(word, index).forEach((term) => addWord(term, PART_OF_A_WORD));
   if (word.length > 2)
-    for (const term of new Set([...Object.keys(terms), ...Object.keys(titleterms)]))
-      if (term !== word && term.includes(word)) addWord(term, PART_OF_A_WORD);
+    questionsWith(word).forEach((question) => add(terms[question], PLACES.question));
   return weights;
 };
 
@@ -62,7 +79,7 @@ Search.performTermsSearch = (searchTerms, excludedTerms) => {
       titles[file],
       "",
       null,
-      Math.round((FULL_SCORE * 100 * value) / question) / 100,
+      (FULL_SCORE * kindOf(docnames[file]) * value) / question,
       filenames[file],
       SearchResultKind.text,
     ]);
