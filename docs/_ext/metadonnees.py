@@ -18,6 +18,7 @@ LANGUAGES = {"fr": "Français", "en": "English"}
 LOCALES = {"fr": "fr_FR", "en": "en_US"}
 SHORTEST, LONGEST = 50, 160  # what a results page shows
 
+_DESCRIPTION = re.compile(r'<meta content="[^"]*" name="description" ?/?>\s*')
 SITEMAP_HEAD = """\
 <?xml version="1.0" encoding="utf-8"?>
 <urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"
@@ -64,13 +65,25 @@ def shorten(text: str) -> str:
     return text[: LONGEST - 1].rsplit(" ", 1)[0].rstrip(" ,;:\u00a0") + "…"
 
 
-def generated_pages() -> dict[str, str]:
-    """Décrit les pages que personne n’écrit."""
+def generated_pages() -> dict[str, tuple[str, str]]:
+    """Nomme et décrit les pages que personne n’écrit."""
     return {
-        "search": _("Search every page of this documentation, with or without accents."),
-        "genindex": _("Every class, function, setting and term of this documentation, A to Z."),
-        "py-modindex": _("The Python modules of the domain event bus, from A to Z."),
-        "404": _("This page does not exist, or has moved. Try the search, or the home page."),
+        "search": (
+            _("Search"),
+            _("Search every page of this documentation, with or without accents."),
+        ),
+        "genindex": (
+            _("Index"),
+            _("Every class, function, setting and term of this documentation, A to Z."),
+        ),
+        "py-modindex": (
+            _("Python Module Index"),
+            _("The Python modules of the domain event bus, from A to Z."),
+        ),
+        "404": (
+            _("Page not found"),
+            _("This page does not exist, or has moved. Try the search, or the home page."),
+        ),
     }
 
 
@@ -81,10 +94,12 @@ def add_metadata(
     context: dict[str, Any],
     doctree: nodes.document | None,
 ) -> None:
-    """Donne aux gabarits la description, l’adresse canonique et les langues de la page."""
+    """Donne aux gabarits le titre, la description, l’adresse et les langues de la page."""
     language = str(app.config.language)
-    context["description"] = describe(doctree) if doctree else generated_pages().get(pagename, "")
-    context["has_own_description"] = 'name="description"' in (context.get("metatags") or "")
+    title, description = generated_pages().get(pagename, (context.get("title"), ""))
+    context["og_title"] = title
+    context["description"] = describe(doctree) if doctree else description
+    context["metatags"] = _DESCRIPTION.sub("", context.get("metatags") or "")  # written once
     context["pageurl"] = None if pagename == "404" else address(site_of(app), language, pagename)
     context["og_locale"] = LOCALES[language]
     context["og_other_locales"] = [LOCALES[code] for code in LANGUAGES if code != language]
@@ -111,17 +126,23 @@ def reading_order(env: BuildEnvironment, docname: str) -> Iterator[str]:
         yield from reading_order(env, child)
 
 
+def written_description(app: Sphinx, docname: str) -> str:
+    """Relit la description dans la page construite, où les renvois sont résolus."""
+    page = Path(app.outdir, f"{docname}.html").read_text(encoding="utf-8")
+    found = re.search(r'<meta name="description" content="([^"]*)"', page)
+    return html.unescape(found[1]) if found else ""
+
+
 def llms(app: Sphinx) -> str:
-    """Renvoie le sommaire que lisent les modèles de langue : https://llmstxt.org."""
+    """Renvoie le sommaire que lisent les modèles de langue : https://llmstxt.org."""
     env, language = app.env, str(app.config.language)
-    home = env.get_doctree("index")
-    lines = [f"# {env.titles['index'].astext()}", "", f"> {describe(home)}"]
-    for toctree in home.findall(addnodes.toctree):
+    lines = [f"# {env.titles['index'].astext()}", "", f"> {written_description(app, 'index')}"]
+    for toctree in env.get_doctree("index").findall(addnodes.toctree):
         lines += ["", f"## {toctree['caption']}", ""]
         for _title, entry in toctree["entries"]:
             lines += [
                 f"- [{env.titles[docname].astext()}]({address(site_of(app), language, docname)}): "
-                f"{describe(env.get_doctree(docname))}"
+                f"{written_description(app, docname)}"
                 for docname in reading_order(env, entry)
             ]
     return "\n".join([*lines, ""])

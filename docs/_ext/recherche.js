@@ -15,12 +15,14 @@ const numbers = (files) => (files === undefined ? [] : [files].flat());
 const kindOf = (docname) => KINDS[docname.split("/")[0]] ?? 1;
 
 /* The keywords of a page are what its readers ask: the index keeps each as one term, with its
-   spaces. */
-const questionsWith = (word) =>
-  Object.keys(Search._index.terms).filter(
-    (term) =>
-      term.includes(" ") && term.split(/[ -]/).some((part) => part.startsWith(word)),
-  );
+   spaces, whose last word alone lost its ending. */
+const questionsOf = (stemmer) =>
+  Object.entries(Search._index.terms)
+    .filter(([term]) => term.includes(" "))
+    .map(([term, files]) => [splitQuery(term).map((word) => stemmer.stemWord(word)), files]);
+
+const isAlike = (word, part) =>
+  part.startsWith(word) || (part.length > 3 && word.startsWith(part));
 
 const wordsThatHold = (word, terms) =>
   Object.keys(terms).filter(
@@ -28,7 +30,7 @@ const wordsThatHold = (word, terms) =>
   );
 
 /* The pages that hold this word, each with the weight of the best place. */
-const placesOf = (word, titleWords) => {
+const placesOf = (word, titleWords, questions) => {
   const { terms, titleterms } = Search._index;
   const weights = new Map();
   const add = (files, weight) =>
@@ -47,7 +49,8 @@ const placesOf = (word, titleWords) => {
     for (const index of [terms, titleterms])
       wordsThatHold(word, index).forEach((term) => addWord(term, PART_OF_A_WORD));
   if (word.length > 2)
-    questionsWith(word).forEach((question) => add(terms[question], PLACES.question));
+    for (const [parts, files] of questions)
+      if (parts.some((part) => isAlike(word, part))) add(files, PLACES.question);
   return weights;
 };
 
@@ -57,13 +60,14 @@ Search.performTermsSearch = (searchTerms, excludedTerms) => {
   const titleWords = titles.map(
     (title) => new Set(splitQuery(title.toLowerCase()).map((word) => stemmer.stemWord(word))),
   );
+  const questions = questionsOf(stemmer);
   const excluded = new Set(
-    [...excludedTerms].flatMap((word) => [...placesOf(word, titleWords).keys()]),
+    [...excludedTerms].flatMap((word) => [...placesOf(word, titleWords, questions).keys()]),
   );
   const scores = new Map();
   let question = 0;
   for (const word of searchTerms) {
-    const weights = placesOf(word, titleWords);
+    const weights = placesOf(word, titleWords, questions);
     if (!weights.size) continue;
     const rarity = Math.log(1 + titles.length / weights.size);
     question += rarity;

@@ -1,5 +1,6 @@
 """La recherche répond à ce que tape un lecteur : la bonne page est parmi les trois premières."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -41,6 +42,9 @@ FRENCH = [
     ("installer dans mon projet django", "guides/adopter-le-bus"),
     ("abonnements", "guides/s-abonner"),
     ("pourquoi un outbox plutôt qu'un appel direct", "explications/du-couplage-a-l-outbox"),
+    ("savepoint", "explications/transactions"),
+    ("exactement une fois", "explications/garanties"),
+    ("purger les vieux événements", "reference/commandes"),
     ("pourquoi msgspec", "decisions/0001-msgspec"),
 ]
 ENGLISH = [
@@ -76,6 +80,10 @@ ENGLISH = [
     ("subscribe to events", "guides/s-abonner"),
     ("transactional outbox pattern", "explications/du-couplage-a-l-outbox"),
     ("deliver_pending", "modules/testing"),
+    ("rollback", "explications/transactions"),
+    ("exactly once", "explications/garanties"),
+    ("dead letter queue", "guides/reessayer-et-renoncer"),
+    ("unit test with mocks", "guides/tester"),
 ]
 
 # To move into the lists above with the page each one awaits: the last test says when.
@@ -151,10 +159,10 @@ def test_the_answer_is_among_the_first_three(
 def test_accents_and_plurals_change_nothing(
     search_pages: dict[str, Page], language: str, one: str, other: str
 ) -> None:
-    expected = found(search_pages[language], one)[:5]
+    expected = found(search_pages[language], one)[:3]
 
     assert expected
-    assert found(search_pages[language], other)[:5] == expected
+    assert found(search_pages[language], other)[:3] == expected
 
 
 @pytest.mark.parametrize(
@@ -174,7 +182,7 @@ def test_a_reader_types_and_follows_the_first_answer(
     expect(page.locator("#search-results ul.search p.context").first).to_be_visible()
     page.locator("#search-results ul.search a").first.click()
 
-    page.wait_for_url(f"**/{language}/{target}.html*")
+    expect(page).to_have_url(re.compile(f"/{language}/{target}.html"))
 
 
 @pytest.mark.parametrize("language", ["fr", "en"])
