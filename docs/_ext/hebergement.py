@@ -13,7 +13,7 @@ LANGUAGES = ("fr", "en")
 FOREVER = "public, max-age=31536000, immutable"
 
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
-_VERSIONED = re.compile(r'(?:src|href)="([^"?:]+)\?v=[^"]+"')
+_ASSET = re.compile(r'(?:src|href)="([^/"][^":?]*\.(?:css|js))(\?v=)?[^"]*"')
 
 SITEMAP_INDEX = """\
 <?xml version="1.0" encoding="utf-8"?>
@@ -87,14 +87,14 @@ def security_headers(site: Path) -> dict[str, str]:
 
 
 def versioned(site: Path) -> list[str]:
-    """Renvoie les fichiers que toutes les pages demandent avec leur empreinte, ``?v=``."""
-    found = set()
+    """Renvoie les fichiers que chaque page demande avec leur empreinte, ``?v=``."""
+    asked: dict[bool, set[Path]] = {True: set(), False: set()}
     for page in site.rglob("*.html"):
-        for address in _VERSIONED.findall(page.read_text(encoding="utf-8")):
-            path = site / address.lstrip("/") if address[0] == "/" else page.parent / address
-            if path.is_file():
-                found.add("/" + path.resolve().relative_to(site.resolve()).as_posix())
-    return sorted(found)
+        for address, version in _ASSET.findall(page.read_text(encoding="utf-8")):
+            asked[bool(version)].add((page.parent / address).resolve())
+    return sorted(
+        f"/{path.relative_to(site.resolve()).as_posix()}" for path in asked[True] - asked[False]
+    )
 
 
 def write_headers(site: Path) -> None:

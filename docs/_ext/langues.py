@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from docutils import nodes
 from metadonnees import LANGUAGES, address, site_of
 from sphinx.application import Sphinx
+
+EVALUATED = "Documentation.addTranslations("
+APPLIED = """\
+((catalog) => {{
+  Object.assign(Documentation.TRANSLATIONS, catalog.messages);
+  Documentation.PLURAL_EXPR = (n) => {plural};
+  Documentation.LOCALE = catalog.locale;
+}})("""
 
 
 def add_languages(
@@ -53,7 +63,26 @@ def fix_headings(
         )
 
 
+def forbid_eval(app: Sphinx, exception: Exception | None) -> None:
+    """Écrit la règle du pluriel comme une fonction : Sphinx la ferait évaluer par le navigateur.
+
+    Une politique de sécurité refuse ``new Function``, et le reste de la recherche avec.
+    """
+    path = Path(app.outdir, "_static", "translations.js")
+    if exception or not path.is_file():
+        return
+    catalog = path.read_text(encoding="utf-8")
+    plural = re.search(r'"plural_expr": "([^"]+)"', catalog)
+    if plural and catalog.startswith(EVALUATED):
+        function = APPLIED.format(plural=plural[1])
+        path.write_text(
+            catalog.replace(EVALUATED, function, 1),
+            encoding="utf-8",
+        )
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", add_languages)
     app.connect("html-page-context", fix_headings, priority=400)
+    app.connect("build-finished", forbid_eval)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
