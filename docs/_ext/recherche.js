@@ -9,7 +9,7 @@ const PLACES = { title: 1, question: 0.8, heading: 0.65, text: 0.4 };
 const PART_OF_A_WORD = 0.5;
 const KINDS = { guides: 1.1, decisions: 0.85 }; // who asks wants to do, not to debate
 const FULL_SCORE = 20; // an identifier written in full has 16
-const ENOUGH = 0.5; // of the question
+const ENOUGH = 0.35; // of the question
 
 const numbers = (files) => (files === undefined ? [] : [files].flat());
 const kindOf = (docname) => KINDS[docname.split("/")[0]] ?? 1;

@@ -46,6 +46,12 @@ FRENCH = [
     ("exactement une fois", "explications/garanties"),
     ("purger les vieux événements", "reference/commandes"),
     ("pourquoi msgspec", "decisions/0001-msgspec"),
+    ("signaux django", "guides/migrer-depuis-les-signaux"),
+    ("post_save", "guides/migrer-depuis-les-signaux"),
+    ("dispatch_uid", "guides/migrer-depuis-les-signaux"),
+    ("différence avec les signaux", "explications/comparaison"),
+    ("blinker", "explications/comparaison"),
+    ("créer un événement", "guides/declarer-un-evenement"),
 ]
 ENGLISH = [
     ("my handler is never called", "guides/handler-non-appele"),
@@ -84,29 +90,23 @@ ENGLISH = [
     ("exactly once", "explications/garanties"),
     ("dead letter queue", "guides/reessayer-et-renoncer"),
     ("unit test with mocks", "guides/tester"),
-]
-
-# To move into the lists above with the page each one awaits: the last test says when.
-AWAITED_FRENCH = [
-    ("signaux django", "guides/migrer-depuis-les-signaux"),
-    ("post_save", "guides/migrer-depuis-les-signaux"),
-    ("dispatch_uid", "guides/migrer-depuis-les-signaux"),
-    ("différence avec les signaux", "explications/comparaison"),
-    ("blinker", "explications/comparaison"),
-    ("est-ce rapide", "explications/performances"),
-    ("benchmark", "explications/performances"),
-    ("données personnelles rgpd", "explications/securite"),
-    ("créer un événement", "guides/declarer-un-evenement"),
-    ("format json du message", "reference/format-des-messages"),
-]
-AWAITED_ENGLISH = [
     ("migrate from signals", "guides/migrer-depuis-les-signaux"),
     ("dispatch_uid", "guides/migrer-depuis-les-signaux"),
     ("compared to django signals", "explications/comparaison"),
     ("blinker", "explications/comparaison"),
+    ("declare a new event", "guides/declarer-un-evenement"),
+]
+
+# To move into the lists above with the page each one awaits: the last test says when.
+AWAITED_FRENCH = [
+    ("est-ce rapide", "explications/performances"),
+    ("benchmark", "explications/performances"),
+    ("données personnelles rgpd", "explications/securite"),
+    ("format json du message", "reference/format-des-messages"),
+]
+AWAITED_ENGLISH = [
     ("benchmarks", "explications/performances"),
     ("security", "explications/securite"),
-    ("declare a new event", "guides/declarer-un-evenement"),
     ("message format", "reference/format-des-messages"),
 ]
 
