@@ -1,6 +1,6 @@
 """Construit le site français et anglais, côte à côte, dans ``build/site``.
 
-``apercu`` ne reconstruit que ce qui a changé et montre les avertissements sans échouer : c’est
+``apercu`` ne reconstruit que ce qui a changé et montre les avertissements sans échouer : c’est
 ce que ``make serve`` relance à chaque changement.
 """
 
@@ -37,7 +37,7 @@ def start(language: str, options: tuple[str, ...]) -> subprocess.Popen[str]:
 
 
 def build(options: tuple[str, ...]) -> list[str]:
-    """Construit les deux langues et la racine ; renvoie les langues qui ont échoué."""
+    """Construit les deux langues et la racine ; renvoie les langues qui ont échoué."""
     builds = {language: start(language, options) for language in LANGUAGES}
     failed = [language for language, build in builds.items() if build.wait() != 0]
     if not failed:
@@ -48,7 +48,7 @@ def build(options: tuple[str, ...]) -> list[str]:
 
 
 def preview() -> int:
-    """Met à jour ce qui a changé ; une erreur se lit, et le serveur continue."""
+    """Met à jour ce qui a changé ; une erreur se lit, et le serveur continue."""
     failed = build(())
     if failed:
         print(f"Sphinx failed in: {', '.join(failed)}. The pages served are the old ones.")
@@ -56,7 +56,7 @@ def preview() -> int:
 
 
 def main() -> int:
-    """Construit tout, dit ce qui est fait et ce qui manque ; renvoie le code de sortie."""
+    """Construit tout, dit ce qui est fait et ce qui manque ; renvoie le code de sortie."""
     began = time.monotonic()
     print(f"Building the site in {' and '.join(LANGUAGES)} …", flush=True)
     for stale in (SITE, DOCTREES):  # a page that was renamed must not linger

@@ -1,4 +1,4 @@
-"""Ce que le site demande à son hébergeur : les en-têtes, et les pages de la racine."""
+"""Ce que le site demande à son hébergeur : les en-têtes, et les pages de la racine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SITEMAP_INDEX = """\
 
 
 def write_root(site: Path, url: str) -> None:
-    """Écrit ce que les deux langues partagent : accueil, page 404, index et en-têtes."""
+    """Écrit ce que les deux langues partagent : accueil, page 404, index et en-têtes."""
     for template, name in (("accueil.html", "index.html"), ("introuvable.html", "404.html")):
         page = (HERE / template).read_text(encoding="utf-8")
         page = page.replace("{{ site }}", url).replace("{{ path }}", urlsplit(url).path)

@@ -39,7 +39,7 @@ def add_languages(
 
 
 def switch(site: str, code: str, pagename: str, root: str) -> str:
-    """Mène à la même page ; la page 404, servie à toute profondeur, mène à l’accueil."""
+    """Mène à la même page ; la page 404, servie à toute profondeur, mène à l’accueil."""
     if pagename == "404":
         return f"{urlsplit(site).path}{code}/index.html"
     return f"{root}../{code}/{pagename}.html"

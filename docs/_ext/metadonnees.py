@@ -1,4 +1,4 @@
-"""Ce que lisent les moteurs : description, adresse, ``sitemap.xml``, ``llms.txt``."""
+"""Ce que lisent les moteurs : description, adresse, ``sitemap.xml``, ``llms.txt``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SITEMAP_HEAD = """\
 
 
 def address(site: str, language: str, docname: str) -> str:
-    """Renvoie l’adresse absolue d’une page ; celle de l’accueil est son dossier."""
+    """Renvoie l’adresse absolue d’une page ; celle de l’accueil est son dossier."""
     return f"{site}{language}/" + ("" if docname == "index" else f"{docname}.html")
 
 
@@ -49,7 +49,7 @@ def describe(doctree: nodes.document) -> str:
 
 
 def paragraphs(doctree: nodes.document) -> Iterator[str]:
-    """Parcourt les paragraphes de prose : ni tableau, ni liste, ni description d’objet."""
+    """Parcourt les paragraphes de prose : ni tableau, ni liste, ni description d’objet."""
     for paragraph in doctree.findall(nodes.paragraph):
         if isinstance(paragraph.parent, nodes.document | nodes.section):
             yield " ".join(paragraph.astext().split())
@@ -106,7 +106,7 @@ def add_metadata(
 
 
 def sitemap(app: Sphinx) -> str:
-    """Renvoie le plan du site : chaque page, et ses adresses dans chaque langue."""
+    """Renvoie le plan du site : chaque page, et ses adresses dans chaque langue."""
     site = html.escape(site_of(app))
     lines = [SITEMAP_HEAD]
     for docname in sorted(app.env.found_docs):
