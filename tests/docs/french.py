@@ -128,6 +128,8 @@ def prose_lines(path: Path) -> Iterator[tuple[int, str]]:
             in_literal = True
         elif in_literal and (not line or line.startswith(" ")):
             continue
+        elif line.startswith("   :description: "):
+            yield number, line.removeprefix("   :description: ")
         else:
             in_literal = False
             if line.strip() and not in_fence and not NOT_PROSE.match(line):
