@@ -50,9 +50,12 @@ MARKUP = [
 ]
 ARGUMENT = re.compile(r"(?<!\*)\*\w+\*(?!\*)")  # in a docstring, an argument’s name
 ROLE_WITH_TEXT = re.compile(r":[\w:+-]+:`([^`<]+?)\s*<[^`]*>`")
-LEADING = re.compile(r"^\s*(?:#+ |[-*] (?:- )?|\d+\. |#\. |: +|:{3,}\{admonition\} )")
+LEADING = re.compile(
+    r"^\s*(?:#+ |:description: |[-*] (?:- )?|\d+\. |#\. |: +|:{3,}\{admonition\} )"
+)
 NOT_PROSE = re.compile(
-    r"^\s*(?::[\w-]+:(?!`)|\.\. (?!admonition)|:{3,}(?!\{admonition\})|\|[\s|:-]+\|$|[=~*^-]+$)"
+    r"^\s*(?::(?!description:)[\w-]+:(?!`)|\.\. (?!admonition)"
+    r"|:{3,}(?!\{admonition\})|\|[\s|:-]+\|$|[=~*^-]+$)"
 )
 
 
@@ -128,8 +131,6 @@ def prose_lines(path: Path) -> Iterator[tuple[int, str]]:
             in_literal = True
         elif in_literal and (not line or line.startswith(" ")):
             continue
-        elif line.startswith("   :description: "):
-            yield number, line.removeprefix("   :description: ")
         else:
             in_literal = False
             if line.strip() and not in_fence and not NOT_PROSE.match(line):
