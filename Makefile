@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := src conf tests docs
+PORT := 8000
 
 .DEFAULT_GOAL := help
 .PHONY: help site serve shell test doctest lint format types traduire catalogues demo bench chaos versions check clean
@@ -14,8 +15,12 @@ help: ## Montre cette aide.
 site: $(READY) ## Construit le site français et anglais dans build/site.
 	@$(BIN)/python docs/_ext/construire.py
 
-serve: site ## Sert le site sur http://127.0.0.1:8000/.
-	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site 8000
+# The script builds both languages; the build that sphinx-autobuild insists on is made empty.
+serve: $(READY) ## Sert le site sur http://127.0.0.1:8000/ et le reconstruit à chaque changement.
+	@$(BIN)/python -u -m sphinx_autobuild --host 127.0.0.1 --port $(PORT) \
+		--watch locale --watch src --re-ignore '\.mo$$|\.pyc$$|__pycache__|/\.' \
+		--pre-build '$(BIN)/python docs/_ext/construire.py apercu' \
+		-b dummy -C -Q -D root_doc=modules/event_bus -d build/doctrees/none docs build/site
 
 test: $(READY) build/site/index.html ## Exécute les tests et chaque exemple des pages.
 	@$(BIN)/python -m pytest

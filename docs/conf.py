@@ -21,7 +21,7 @@ import django  # noqa: E402  (the path comes first)
 django.setup()
 
 language = os.environ.get("DOCS_LANG", "fr")
-site_address = os.environ.get("SITE_URL", "https://share-kernel.example/").rstrip("/")
+site_address = (os.environ.get("SITE_URL") or "https://share-kernel.example").rstrip("/")
 
 project = "Bus d’événements" if language == "fr" else "Event bus"
 author = "les mainteneurs" if language == "fr" else "the maintainers"
@@ -37,7 +37,7 @@ extensions = [
     "celery.contrib.sphinx",  # autodoc skips a @shared_task without it
     "sphinx_copybutton",
     "notfound.extension",
-    "sphinx_sitemap",
+    "metadonnees",
     "langues",
     "recherche",
     "acces",
@@ -116,6 +116,7 @@ html_show_sourcelink = False
 html_show_sphinx = False  # the theme says it half in English
 html_domain_indices = False  # a page that nothing links to
 pygments_dark_style = "a11y-high-contrast-dark"  # Furo’s own underlines every imported name
+html_search_scorer = str(HERE / "_ext" / "recherche.js")
 html_theme_options = {
     "top_of_page_buttons": [],
     "light_css_variables": {
@@ -163,6 +164,3 @@ notfound_context = {
         "Try the search, or start again from the home page.</p>"
     ),
 }
-sitemap_url_scheme = "{link}"
-sitemap_locales = [None]
-sitemap_show_lastmod = False

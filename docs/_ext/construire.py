@@ -1,4 +1,8 @@
-"""Construit le site français et anglais, côte à côte, dans ``build/site``."""
+"""Construit le site français et anglais, côte à côte, dans ``build/site``.
+
+``apercu`` ne reconstruit que ce qui a changé et montre les avertissements sans échouer : c’est
+ce que ``make serve`` relance à chaque changement.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +14,20 @@ import time
 from pathlib import Path
 
 import catalogues
+import hebergement
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "build" / "site"
 STATIC = ROOT / "docs" / "_static"
 DOCTREES = ROOT / "build" / "doctrees"  # apart from the site: it is not published
-LANGUAGES = ("fr", "en")
+LANGUAGES = hebergement.LANGUAGES
+STRICT = ("-W", "--keep-going")  # a warning fails the build
 
 
-def start(language: str) -> subprocess.Popen[str]:
-    """Lance la construction d’une langue ; un avertissement de Sphinx la fait échouer."""
+def start(language: str, options: tuple[str, ...]) -> subprocess.Popen[str]:
+    """Lance la construction d’une langue."""
     return subprocess.Popen(
-        [sys.executable, "-m", "sphinx", "-q", "-n", "-W", "--keep-going", "-b", "html",
+        [sys.executable, "-m", "sphinx", "-q", "-n", *options, "-b", "html",
          "-D", f"language={language}", "-d", str(DOCTREES / language),
          "docs", str(SITE / language)],
         cwd=ROOT,
@@ -30,21 +36,35 @@ def start(language: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def build(options: tuple[str, ...]) -> list[str]:
+    """Construit les deux langues et la racine ; renvoie les langues qui ont échoué."""
+    builds = {language: start(language, options) for language in LANGUAGES}
+    failed = [language for language, build in builds.items() if build.wait() != 0]
+    if not failed:
+        url = os.environ.get("SITE_URL") or "https://share-kernel.example"
+        hebergement.write_root(SITE, url.rstrip("/"))
+        shutil.copy(STATIC / "favicon.svg", SITE / "favicon.svg")
+    return failed
+
+
+def preview() -> int:
+    """Met à jour ce qui a changé ; une erreur se lit, et le serveur continue."""
+    failed = build(())
+    if failed:
+        print(f"Sphinx failed in: {', '.join(failed)}. The pages served are the old ones.")
+    return 0
+
+
 def main() -> int:
     """Construit tout, dit ce qui est fait et ce qui manque ; renvoie le code de sortie."""
     began = time.monotonic()
     print(f"Building the site in {' and '.join(LANGUAGES)} …", flush=True)
     for stale in (SITE, DOCTREES):  # a page that was renamed must not linger
         shutil.rmtree(stale, ignore_errors=True)
-    builds = {language: start(language) for language in LANGUAGES}
-    failed = [language for language, build in builds.items() if build.wait() != 0]
+    failed = build(STRICT)
     if failed:
         print(f"Sphinx reported problems in: {', '.join(failed)}.", file=sys.stderr)
         return 1
-    root_page = (Path(__file__).parent / "accueil.html").read_text(encoding="utf-8")
-    site_url = os.environ.get("SITE_URL", "https://share-kernel.example/").rstrip("/")
-    (SITE / "index.html").write_text(root_page.replace("{{ site }}", site_url), encoding="utf-8")
-    shutil.copy(STATIC / "favicon.svg", SITE / "favicon.svg")
     for language in LANGUAGES:
         pages = len(list((SITE / language).rglob("*.html")))
         print(f"  {language}: {pages} pages in build/site/{language}")
@@ -56,4 +76,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(preview() if sys.argv[1:] == ["apercu"] else main())

@@ -1,56 +1,48 @@
-"""Sélecteur de langue, liens ``hreflang``, description des pages et libellés accessibles."""
+"""Sélecteur de langue, liens ``hreflang`` et libellés accessibles."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from docutils import nodes
+from metadonnees import LANGUAGES, address, site_of
 from sphinx.application import Sphinx
 
-LANGUAGES = {"fr": "Français", "en": "English"}
-DESCRIPTION_LENGTH = 160
+EVALUATED = "Documentation.addTranslations("
+APPLIED = """\
+((catalog) => {{
+  Object.assign(Documentation.TRANSLATIONS, catalog.messages);
+  Documentation.PLURAL_EXPR = (n) => {plural};
+  Documentation.LOCALE = catalog.locale;
+}})("""
 
 
 def add_languages(
-    app: Sphinx, pagename: str, _template: str, context: dict[str, Any], doctree: nodes.document
+    app: Sphinx, pagename: str, _template: str, context: dict[str, Any], _doctree: nodes.document
 ) -> None:
     """Donne aux gabarits l’adresse de la même page dans chaque langue."""
-    site = app.config.html_baseurl.removesuffix(f"{app.config.language}/")
-    address = "" if pagename == "index" else f"{pagename}.html"
+    site = site_of(app)
     context["languages"] = [
         {
             "code": code,
             "name": name,
             "here": code == app.config.language,
-            "href": _beside(app, context, pagename, code),
-            "absolute": f"{site}{code}/{address}",
+            "href": switch(site, code, pagename, context.get("content_root", "./")),
+            "absolute": address(site, code, pagename),
         }
         for code, name in LANGUAGES.items()
     ]
     context["site_address"] = site
-    if doctree:
-        context["description"] = _description(doctree)
 
 
-def _beside(app: Sphinx, context: dict[str, Any], pagename: str, code: str) -> str:
-    """Renvoie l’adresse relative d’une page dans une langue.
-
-    La page 404 est servie à n’importe quelle profondeur : elle mène à l’accueil, sans détour.
-    """
+def switch(site: str, code: str, pagename: str, root: str) -> str:
+    """Mène à la même page ; la page 404, servie à toute profondeur, mène à l’accueil."""
     if pagename == "404":
-        root = app.config.notfound_urls_prefix.removesuffix(f"{app.config.language}/")
-        return f"{root}{code}/index.html"
-    return f"{context.get('content_root', './')}../{code}/{pagename}.html"
-
-
-def _description(doctree: nodes.document) -> str:
-    """Renvoie le premier paragraphe, coupé à un mot."""
-    for paragraph in doctree.findall(nodes.paragraph):
-        text = " ".join(paragraph.astext().split())
-        if len(text) <= DESCRIPTION_LENGTH:
-            return text
-        return text[:DESCRIPTION_LENGTH].rsplit(" ", 1)[0] + "…"
-    return ""
+        return f"{urlsplit(site).path}{code}/index.html"
+    return f"{root}../{code}/{pagename}.html"
 
 
 def fix_headings(
@@ -71,7 +63,26 @@ def fix_headings(
         )
 
 
+def forbid_eval(app: Sphinx, exception: Exception | None) -> None:
+    """Écrit la règle du pluriel comme une fonction : Sphinx la ferait évaluer par le navigateur.
+
+    Une politique de sécurité refuse ``new Function``, et le reste de la recherche avec.
+    """
+    path = Path(app.outdir, "_static", "translations.js")
+    if exception or not path.is_file():
+        return
+    catalog = path.read_text(encoding="utf-8")
+    plural = re.search(r'"plural_expr": "([^"]+)"', catalog)
+    if plural and catalog.startswith(EVALUATED):
+        function = APPLIED.format(plural=plural[1])
+        path.write_text(
+            catalog.replace(EVALUATED, function, 1),
+            encoding="utf-8",
+        )
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", add_languages)
     app.connect("html-page-context", fix_headings, priority=400)
+    app.connect("build-finished", forbid_eval)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

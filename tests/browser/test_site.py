@@ -31,31 +31,6 @@ def test_the_switcher_leads_to_the_same_page(page: Page, address: str, name: str
     expect(page).to_have_url(f"{address}/fr/{name}.html")
 
 
-@pytest.mark.parametrize(
-    ("words", "target"),
-    [
-        ("événements", "modules/event_bus"),
-        ("evenement", "modules/event_bus"),
-        ("repli", "modules/event_bus"),
-        ("publish_event", "modules/event_bus"),
-        ("idempotente", "guides/rendre-idempotent"),
-    ],
-)
-def test_the_french_search_ignores_accents(page: Page, words: str, target: str) -> None:
-    page.goto(f"/fr/search.html?q={words}")
-    expect(page.locator("#search-results")).to_contain_text("Recherche terminée")
-
-    links = page.locator("#search-results ul.search li > a")
-    found = [links.nth(n).get_attribute("href") or "" for n in range(links.count())]
-    assert any(target in href for href in found[:3]), found
-
-
-def test_the_search_says_when_it_finds_nothing(page: Page) -> None:
-    page.goto("/fr/search.html?q=zwxq")
-
-    expect(page.locator("#search-results")).to_contain_text("aucun document", ignore_case=True)
-
-
 @pytest.mark.parametrize("language", ["fr", "en"])
 def test_an_unknown_address_shows_the_404_page_of_its_language(page: Page, language: str) -> None:
     response = page.goto(f"/{language}/guides/nowhere.html")

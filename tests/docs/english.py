@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from babel.messages.pofile import read_po
 
-from .french import ENGLISH_PART, Passage
+from .french import ENGLISH_PART, Passage, keywords
 from .pages import ROOT
 
 CATALOGUES = sorted((ROOT / "locale" / "en").rglob("*.po"))
@@ -36,6 +36,7 @@ def without_code(text: str) -> str:
 def translations() -> list[Translation]:
     """Renvoie chaque message des catalogues anglais."""
     found = []
+    skipped = keywords()
     for path in CATALOGUES:
         with path.open("rb") as file:
             found += [
@@ -45,7 +46,7 @@ def translations() -> list[Translation]:
                     without_code(str(message.string)),
                 )
                 for message in read_po(file)
-                if message.id
+                if message.id and message.id not in skipped
             ]
     return found
 

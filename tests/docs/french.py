@@ -50,9 +50,12 @@ MARKUP = [
 ]
 ARGUMENT = re.compile(r"(?<!\*)\*\w+\*(?!\*)")  # in a docstring, an argument’s name
 ROLE_WITH_TEXT = re.compile(r":[\w:+-]+:`([^`<]+?)\s*<[^`]*>`")
-LEADING = re.compile(r"^\s*(?:#+ |[-*] (?:- )?|\d+\. |#\. |: +|:{3,}\{admonition\} )")
+LEADING = re.compile(
+    r"^\s*(?:#+ |:description: |[-*] (?:- )?|\d+\. |#\. |: +|:{3,}\{admonition\} )"
+)
 NOT_PROSE = re.compile(
-    r"^\s*(?::[\w-]+:(?!`)|\.\. (?!admonition)|:{3,}(?!\{admonition\})|\|[\s|:-]+\|$|[=~*^-]+$)"
+    r"^\s*(?::(?!description:)[\w-]+:(?!`)|\.\. (?!admonition)"
+    r"|:{3,}(?!\{admonition\})|\|[\s|:-]+\|$|[=~*^-]+$)"
 )
 
 
@@ -119,9 +122,9 @@ def prose_lines(path: Path) -> Iterator[tuple[int, str]]:
         if line == "---" and (number == 1 or in_front_matter):
             in_front_matter = not in_front_matter
         elif in_front_matter:
-            value = line.partition(": ")[2].strip("\"'")
-            if " " in value:
-                yield number, value
+            key, _, value = line.partition(": ")
+            if key.strip() != "keywords" and " " in value:
+                yield number, value.strip("\"'")
         elif re.match(r"\s*(?:```|~~~)", line) and path.suffix == ".md":
             in_fence = not in_fence
         elif path.suffix == ".rst" and re.match(r"\.\. (?:code-block|index|toctree)", line):
@@ -132,6 +135,14 @@ def prose_lines(path: Path) -> Iterator[tuple[int, str]]:
             in_literal = False
             if line.strip() and not in_fence and not NOT_PROSE.match(line):
                 yield number, line
+
+
+def keywords() -> set[str]:
+    """Renvoie ce que tapent les lecteurs de chaque page, dans leurs mots et non les nôtres."""
+    texts = [path.read_text(encoding="utf-8") for path in PAGES]
+    return {
+        line for text in texts for line in re.findall(r"^ +keywords: (.+)$", text, re.MULTILINE)
+    }
 
 
 def docstring_passages(path: Path) -> Iterator[Passage]:
