@@ -34,8 +34,8 @@ doctest: $(READY) ## Exécute seulement les exemples, ou ceux d’une page : PAG
 	@$(BIN)/python -m pytest $(PAGES)
 
 lint: $(READY) ## Vérifie le style et les imports.
-	@$(BIN)/ruff check $(SOURCES)
-	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/ruff check $(SOURCES) && $(BIN)/ruff format --check $(SOURCES) \
+		|| { echo 'Run `make format`, then correct by hand what it leaves.'; exit 1; }
 	@$(BIN)/lint-imports
 
 format: $(READY) ## Met le code en forme et range ses imports.

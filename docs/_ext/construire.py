@@ -63,7 +63,11 @@ def main() -> int:
         shutil.rmtree(stale, ignore_errors=True)
     failed = build(STRICT)
     if failed:
-        print(f"Sphinx reported problems in: {', '.join(failed)}.", file=sys.stderr)
+        print(
+            f"Sphinx reported problems in: {', '.join(failed)}. Each line above names its file; "
+            "docs/contribuer/ecrire-un-guide.md says what to do.",
+            file=sys.stderr,
+        )
         return 1
     for language in LANGUAGES:
         pages = len(list((SITE / language).rglob("*.html")))
