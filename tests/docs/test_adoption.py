@@ -97,3 +97,15 @@ def test_the_copied_folder_finds_the_handlers_of_a_new_application(tmp_path: Pat
     project.sh("python manage.py makemigrations --check --dry-run --skip-checks")
     project.sh("python manage.py migrate --skip-checks --verbosity 0")
     assert "The register is empty." in project.sh("python manage.py events_status --skip-checks")
+
+
+def test_the_celery_application_is_copied_as_it_is(tmp_path: Path) -> None:
+    project = Project(tmp_path, "src")
+    for name in ("celery.py", "__init__.py"):
+        shutil.copy(ROOT / "conf" / name, project.folder / "myproject" / name)
+
+    assert "myproject" in project.sh("celery -A myproject report")
+    printed = project.sh(
+        "python manage.py shell", stdin="from celery import current_app as app\nprint(app.main)"
+    )
+    assert printed.endswith("myproject\n")
