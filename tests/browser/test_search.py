@@ -106,6 +106,13 @@ ENGLISH = [
     ("security", "explications/securite"),
     ("message format", "reference/format-des-messages"),
     ("benchmarks", "explications/performances"),
+    ("getting started", "guides/adopter-le-bus"),
+    ("quick start", "guides/adopter-le-bus"),
+    ("upgrade", "guides/adopter-le-bus"),
+    ("handler skipped", "guides/handler-non-appele"),
+    ("another language", "reference/format-des-messages"),
+    ("retry policy", "guides/reessayer-et-renoncer"),
+    ("right to be forgotten", "explications/securite"),
 ]
 
 QUESTIONS = [
