@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from .making import HERE
 from .pages import DOCS, PAGES, ROOT
 
 # Followed to the letter in a new project, and in a copy of this one: test_adoption.py and
@@ -48,7 +49,7 @@ def test_the_home_page_works_in_make_shell(tmp_path: Path) -> None:
     )  # fmt: skip
 
     done = subprocess.run(
-        ["make", "shell"],
+        ["make", "shell", *HERE],
         cwd=ROOT,
         env=os.environ
         | {
