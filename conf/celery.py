@@ -40,5 +40,6 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_transport_options=REDIS_OPTIONS if str(BROKER_URL).startswith("redis") else AMQP_OPTIONS,
     worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=False,  # a worker writes as LOGGING says, with the correlation
 )
 app.autodiscover_tasks()
