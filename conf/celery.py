@@ -4,7 +4,8 @@ import os
 
 from celery import Celery
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "conf.settings")
+PACKAGE = __name__.rpartition(".")[0]  # so that this file can be copied beside other settings
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", f"{PACKAGE}.settings")
 
 # What each transport needs so that a broker that fails costs a request a few seconds at most
 # and loses no message in silence.
@@ -29,7 +30,7 @@ BROKER_URL = os.environ.get("BROKER_URL") or None
 
 # acks_late and retry_on_worker_lost, without which a killed worker loses what it was doing, are
 # set on the bus’s own tasks: see share_kernel/infrastructure/tasks.py.
-app = Celery("conf")
+app = Celery(PACKAGE)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(
     broker_url=BROKER_URL,

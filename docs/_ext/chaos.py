@@ -45,7 +45,7 @@ class Chaos(SphinxDirective):
 
 
 def number(value: int, language: str) -> str:
-    """Écrit un nombre comme dans cette langue : 1 085 en français, 1,085 en anglais."""
+    """Écrit un nombre comme dans cette langue : ``1 085`` en français, ``1,085`` en anglais."""
     return f"{value:,}".replace(",", "\u00a0" if language == "fr" else ",")
 
 

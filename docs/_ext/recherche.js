@@ -22,7 +22,8 @@ const questionsOf = (stemmer) =>
     .map(([term, files]) => [splitQuery(term).map((word) => stemmer.stemWord(word)), files]);
 
 const isAlike = (word, part) =>
-  part.startsWith(word) || (part.length > 3 && word.startsWith(part));
+  part.startsWith(word) ||
+  (part.length > 3 && !word.includes("_") && word.startsWith(part)); // an identifier has no endings
 
 const wordsThatHold = (word, terms) =>
   Object.keys(terms).filter(

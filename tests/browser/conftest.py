@@ -38,7 +38,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args: Any) -> None: ...
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def address() -> Iterator[str]:
     assert (SITE / "index.html").exists(), "run `make site` first"
     handler = functools.partial(Handler, directory=str(SITE))
@@ -49,8 +49,9 @@ def address() -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
+    """Fermé avec ce paquet : Playwright laisse une boucle asyncio, que Django refuse ensuite."""
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if path is None or not Path(path).exists():
         message = "CHROMIUM: no Chromium found; install the package chromium"

@@ -14,7 +14,7 @@ from conftest import DURABLE_PAGES
 from tests.docs.pages import NAMES, built
 
 from .copying import Block, copy_page
-from .new_project import NewProject
+from .pasting import ReadersProject
 
 BUTTON = re.compile('class="highlight-(?:python|console|ini) ')
 WITH_BUTTONS = [name for name in NAMES if BUTTON.search(built("fr", name))]
@@ -29,7 +29,7 @@ PROMPT = re.compile(r"^(\$|>>>) ", re.MULTILINE)
 TEST = re.compile(r"^(class \w+\(\w*TestCase\)|def test_\w+|pytest_plugins =)", re.MULTILINE)
 
 Copied = Callable[[str, str], tuple[Block, ...]]
-Migrated = Callable[[bool, bool], NewProject]
+Migrated = Callable[[bool, bool], ReadersProject]
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +45,10 @@ def copied(chromium: Browser, address: str) -> Iterator[Copied]:
 
 
 @pytest.fixture(scope="module")
-def adopted(copied: Copied, tmp_path_factory: pytest.TempPathFactory) -> NewProject:
+def adopted(copied: Copied, tmp_path_factory: pytest.TempPathFactory) -> ReadersProject:
     """Un projet tout neuf, où l’on a collé ce que le guide d’adoption donne à copier."""
     copying, settings, checking, _ = [block.copied for block in copied("fr", ADOPTION)]
-    project = NewProject(tmp_path_factory.mktemp("adopted"))
+    project = ReadersProject(tmp_path_factory.mktemp("adopted"))
     project.sh(copying)
     project.add_settings(settings)
     project.sh(checking)
@@ -57,13 +57,13 @@ def adopted(copied: Copied, tmp_path_factory: pytest.TempPathFactory) -> NewProj
 
 @pytest.fixture(scope="module")
 def migrated(
-    adopted: NewProject, copied: Copied, tmp_path_factory: pytest.TempPathFactory
+    adopted: ReadersProject, copied: Copied, tmp_path_factory: pytest.TempPathFactory
 ) -> Migrated:
     """Ce projet et sa base, avec ou sans les modules, avec ou sans le registre."""
     settings, migrating, *_ = [block.copied for block in copied("fr", REGISTER)]
 
     @cache
-    def make(has_modules: bool, has_register: bool) -> NewProject:
+    def make(has_modules: bool, has_register: bool) -> ReadersProject:
         project = adopted.copied_to(tmp_path_factory.mktemp("migrated"))
         if has_register:
             project.add_settings(settings)
@@ -76,7 +76,7 @@ def migrated(
 
 
 @pytest.fixture
-def project(migrated: Migrated, copied: Copied, name: str, tmp_path: Path) -> NewProject:
+def project(migrated: Migrated, copied: Copied, name: str, tmp_path: Path) -> ReadersProject:
     """Le projet qu’une page suppose."""
     code = "\n".join(block.copied for block in copied("fr", name) if block.language == "python")
     uses_register = "from src.share_kernel.infrastructure.outbox" in code
@@ -111,7 +111,7 @@ def test_a_console_block_is_copied_without_its_prompt(copied: Copied) -> None:
 
 @pytest.mark.parametrize("name", WITH_PYTHON)
 def test_what_a_reader_copies_runs_in_a_new_project(
-    copied: Copied, project: NewProject, name: str
+    copied: Copied, project: ReadersProject, name: str
 ) -> None:
     blocks = [block for block in copied("fr", name) if block.language == "python"]
     tests = [block.copied for block in blocks if is_test(block.copied)]
@@ -132,7 +132,7 @@ def test_what_a_reader_copies_runs_in_a_new_project(
 
 @pytest.mark.parametrize("name", OTHER_SETTINGS)
 def test_the_settings_of_another_project_would_not_do_in_a_new_one(
-    copied: Copied, project: NewProject, name: str
+    copied: Copied, project: ReadersProject, name: str
 ) -> None:
     """Une exception qui ne sert plus doit partir."""
     project.add_settings(*[b.copied for b in copied("fr", name) if is_settings(b.copied)])

@@ -53,6 +53,12 @@ FRENCH = [
     ("données personnelles rgpd", "explications/securite"),
     ("format json du message", "reference/format-des-messages"),
     ("est-ce rapide", "explications/performances"),
+    ("publier un événement", "guides/declarer-un-evenement"),
+    ("réagir à un événement dans une autre app", "guides/s-abonner"),
+    ("import en masse", "guides/publier-en-lot"),
+    ("1000 événements bulk_create", "guides/publier-en-lot"),
+    ("rejouer un événement abandonné", "guides/reessayer-et-renoncer"),
+    ("configurer celery", "guides/adopter-le-bus"),
     ("benchmark", "explications/performances"),
 ]
 ENGLISH = [

@@ -24,25 +24,6 @@ KINDS = [
 FENCE = re.compile(r"^\s*(?:`{3,}|~{3,})(\S*)(?: (\S+))?[^\n]*$", re.MULTILINE)
 
 
-def prose(path: Path) -> list[tuple[int, str]]:
-    """Renvoie les lignes de prose d’une page, numérotées, sans code ni balisage d’adresse."""
-    lines, in_code, indent = [], False, False
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if path.suffix == ".md":
-            if line.lstrip().startswith("```"):
-                in_code = not in_code
-                continue
-        elif line.startswith(".. code-block"):
-            indent = True
-            continue
-        elif indent and line and not line.startswith(" "):
-            indent = False
-        skip = in_code or indent or re.match(r"\s*:\w[\w-]*:(?!`)|\.\. |\(\S+\)=|:::", line)
-        if not skip:
-            lines.append((number, re.sub(r"`+[^`]*`+|\]\([^)]*\)|<[^>\s]+>", "¤", line)))
-    return lines
-
-
 def built(language: str, name: str) -> str:
     """Renvoie le HTML construit d’une page."""
     return (SITE / language / f"{name}.html").read_text(encoding="utf-8")

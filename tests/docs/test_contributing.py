@@ -2,14 +2,15 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from babel.messages.pofile import read_po, write_po
 
+from .making import HERE
 from .pages import DOCS, MODELS, ROOT
 
 PAGE = (DOCS / "contribuer" / "ecrire-un-guide.md").read_text(encoding="utf-8")
@@ -37,8 +38,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(project: Path, command: str) -> subprocess.CompletedProcess[str]:
     """Exécute une commande de la page, avec l’environnement virtuel d’ici."""
-    if command.startswith("make"):  # -o: those of this project, already installed
-        command += f" VENV={sys.prefix} -o pyproject.toml -o constraints.txt"
+    if command.startswith("make"):
+        command = shlex.join([*shlex.split(command), *HERE])
     env = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     return subprocess.run(
         command, cwd=project, shell=True, env=env, capture_output=True, text=True, check=False

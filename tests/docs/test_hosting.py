@@ -1,12 +1,12 @@
 """Ce qu’un hébergeur reçoit, et ce que ``make serve`` montre à qui écrit."""
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 import yaml
 
+from .making import HERE
 from .pages import ROOT, SITE
 
 LANGUAGES = ("fr", "en")
@@ -100,9 +101,7 @@ class Writer:
             self.port = free.getsockname()[1]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                # READY: the environment of these tests is the one to use, whatever its age.
-                ["make", "serve", f"PORT={self.port}", f"BIN={Path(sys.executable).parent}",
-                 "READY=Makefile", "--old-file=Makefile"],
+                ["make", "serve", f"PORT={self.port}", *HERE],
                 cwd=folder, start_new_session=True,
                 env=os.environ
                 | {"SITE_URL": f"{SUBPATH}/", "DJANGO_SETTINGS_MODULE": "conf.settings"},
@@ -139,7 +138,8 @@ class Writer:
             file.write(text)
 
     def stop(self) -> None:
-        os.killpg(self.process.pid, signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):  # it stopped by itself: the log says why
+            os.killpg(self.process.pid, signal.SIGINT)
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:

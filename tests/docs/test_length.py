@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from .pages import DOCS, PAGES, prose
+from .french import CODE, plain, prose_lines
+from .pages import DOCS, PAGES
 
 WORDS = {
     ".": 350,  # the glossary; the home page is far below
@@ -22,9 +23,12 @@ WORDS = {
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_a_page_is_short(path: Path) -> None:
     folder = path.relative_to(DOCS).parent.as_posix()
-    lines = prose(path)
-    if lines[0] == (1, "---"):  # keywords and description are for search engines
-        lines = lines[[line for _, line in lines].index("---", 1) + 1 :]
-    text = " ".join(line for _, line in lines if not line.startswith("|"))
+    text = path.read_text(encoding="utf-8")
+    start = text.partition("\n---\n")[0].count("\n") + 1 if text.startswith("---\n") else 0
+    prose = " ".join(
+        plain(line)
+        for number, line in prose_lines(path)
+        if number > start and not line.startswith("|")
+    )
 
-    assert len(re.findall(r"\w[\w’'-]*", text)) <= WORDS[folder]
+    assert len(re.findall(r"\w[\w’'-]*", prose.replace(CODE, ""))) <= WORDS[folder]

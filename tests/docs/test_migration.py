@@ -13,8 +13,8 @@ from sybil import Document
 
 from conftest import python_blocks
 
+from .new_project import NewProject
 from .pages import DOCS
-from .test_adoption import Project
 
 GUIDE = DOCS / "guides" / "migrer-depuis-les-signaux.md"
 FILE = re.compile(r"# (?P<path>\S+\.py)(?P<continued>, continued)?\n")
@@ -40,7 +40,7 @@ class Application:
     """Les applications du guide, dans l’état où ses extraits les ont menées."""
 
     def __init__(self, folder: Path) -> None:
-        self.project = Project(folder, "src")
+        self.project = NewProject(folder)
         self.files: list[Path] = []
         self.definitions = ""
         self.project.sh(
@@ -51,8 +51,7 @@ class Application:
         )
         with (self.project.folder / "mailing" / "apps.py").open("a") as file:
             file.write(READY)
-        with (self.project.folder / "myproject" / "settings.py").open("a") as file:
-            file.write("INSTALLED_APPS += ['accounts', 'mailing', 'src.share_kernel']\n")
+        self.project.add_settings("INSTALLED_APPS += ['accounts', 'mailing', 'src.share_kernel']")
         self.project.sh("python manage.py migrate --verbosity 0")
 
     def apply(self, block: Block) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from .english import readme, translations
-from .french import FRENCH_FILES, page_passages
-from .pages import NAMES, PAGES, ROOT, built, prose
+from .french import PYTHON_FILES, passages
+from .pages import NAMES, ROOT, built
 
 NBSP = "\u00a0"
 # A whole number of four figures or more, neither a year nor part of a name: RFC 3339, ISO 8601.
@@ -48,65 +48,24 @@ ENGLISH_RULES = {
 }
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_french_pages(path: Path) -> None:
-    faults = [
-        f"{path.name}:{number}: {name}: {line.strip()}"
-        for number, line in prose(path)
-        if not (path.suffix == ".rst" and re.fullmatch(r"[\s=~*#-]*", line))
-        for name, rule in RULES.items()
-        if re.search(rule, line)
-    ]
-
-    assert faults == []
-
-
-def docstrings() -> list[tuple[str, str]]:
-    found = []
-    for path in sorted([*(ROOT / "src").rglob("*.py"), *(ROOT / "conf").rglob("*.py")]):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                text = ast.get_docstring(node, clean=True)
-                if text:
-                    name = getattr(node, "name", "module")
-                    found.append((f"{path.relative_to(ROOT)}:{name}", text))
-    return found
-
-
-def test_french_docstrings() -> None:
-    faults = []
-    for where, text in docstrings():
-        without_code = re.sub(r"`+[^`]*`+", "¤", text)
-        for line in without_code.splitlines():
-            # Google sections and argument names are followed by an English colon.
-            content = re.sub(r"^\s*[\w*]+(\.\w+)*:(?= |$)", "", line)
-            faults += [
-                f"{where}: {name}: {line}"
-                for name, rule in RULES.items()
-                if re.search(rule, content)
-            ]
-
-    assert faults == []
-
-
-def test_docstrings_begin_with_one_short_sentence() -> None:
-    for where, text in docstrings():
-        first = text.splitlines()[0]
-        assert len(first) <= 100, where
-        assert first.endswith("."), where
-
-
-def test_french_files() -> None:
-    """Le README, le guide de contribution et le journal des changements."""
+def test_french_typography() -> None:
     faults = [
         f"{item.place}: {name}: {item.text}"
-        for path in FRENCH_FILES
-        for item in page_passages(path)
+        for item in passages()
         for name, rule in RULES.items()
         if re.search(rule, item.text)
     ]
 
     assert faults == []
+
+
+@pytest.mark.parametrize("path", PYTHON_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_begin_with_one_short_sentence(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first, *_ = (ast.get_docstring(node) or ".").splitlines()
+            assert len(first) <= 100, first
+            assert first.endswith("."), first
 
 
 def test_english_typography() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .english import SOURCES, Translation, messages, names, readme, translations
+from .english import SOURCES, Translation, messages, names, readme, translations, without_code
 from .french import Passage, passages
 from .pages import DOCS
 
@@ -44,7 +44,7 @@ def faults(section: str, texts: list[Passage]) -> list[str]:
 
 def missing_terms(item: Translation) -> list[tuple[str, str]]:
     """Renvoie les termes du français dont l’équivalent manque à la traduction."""
-    french = re.sub(r"`+[^`]*`+|\]\([^)]*\)", "¤", item.french)
+    french = without_code(item.french)
     return [
         (pattern, english)
         for pattern, english in WORDS["terms"].items()

@@ -161,6 +161,7 @@ class EventBus:
             SubscriptionError: le handler est une coroutine, ou ne prend pas un argument.
         """
         if handler is None:
+            event_type = _type_name(event_type)  # so that a bare decorator fails at once
             return lambda function: self.subscribe_sync(event_type, function, name=name)
         return self._subscribe(event_type, handler, name=name, is_async=False)
 
@@ -212,6 +213,7 @@ class EventBus:
             SubscriptionError: le handler n’a pas de nom stable, ou son nom est déjà pris.
         """
         if handler is None:
+            event_type = _type_name(event_type)
             return lambda function: self.subscribe_async(
                 event_type, function, name=name, max_attempts=max_attempts, queue=queue
             )

@@ -78,6 +78,13 @@ class TestForms:
         ):
             subscribe_sync(event_type, count_order)
 
+    @pytest.mark.parametrize("subscribe", [subscribe_sync, subscribe_async])
+    def test_a_decorator_without_its_event_is_refused(self, subscribe: Callable[..., Any]) -> None:
+        with pytest.raises(
+            SubscriptionError, match="neither an event name nor a DomainEvent class"
+        ):
+            subscribe(count_order)
+
 
 class TestTwice:
     @pytest.mark.parametrize("subscribe", [subscribe_sync, subscribe_async])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
+import select
 import shutil
 import threading
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
-from tests.docs.test_adoption import Project
+from tests.docs.new_project import NewProject
 
 MODULES = ("tenant", "invoicing", "accounting", "notification")
 SECONDS = 60
@@ -26,26 +27,19 @@ END_OF_BLOCK = "=== end of block ===\n"
 END_OF_INPUT = "\x04"  # Ctrl-D
 
 
-class NewProject(Project):
+class ReadersProject(NewProject):
     """Un projet dont ``share_kernel`` est copié comme le guide le dit."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, "src")
-
-    def copied_to(self, folder: Path) -> NewProject:
+    def copied_to(self, folder: Path) -> ReadersProject:
         """Renvoie une copie de ce projet, base de données comprise."""
-        copy = object.__new__(NewProject)
-        copy.folder, copy.package = folder / "myproject", self.package
+        other = copy(self)
+        other.folder = folder / "myproject"
         shutil.copytree(self.folder.parent, folder, dirs_exist_ok=True)
-        return copy
+        return other
 
-    def write(self, name: str, blocks: Sequence[str], mode: str = "w") -> None:
-        with (self.folder / name).open(mode, encoding="utf-8") as file:
-            file.writelines(f"\n{block}\n" for block in blocks)
-
-    def add_settings(self, *blocks: str) -> None:
-        """Ajoute des extraits à la fin des réglages."""
-        self.write("myproject/settings.py", blocks, mode="a")
+    def write(self, name: str, blocks: Sequence[str]) -> None:
+        text = "".join(f"\n{block}\n" for block in blocks)
+        (self.folder / name).write_text(text, encoding="utf-8")
 
     def add_modules(self) -> None:
         """Copie les modules du projet de référence, et les installe."""
@@ -68,10 +62,10 @@ class NewProject(Project):
         mark = f"\n\nprint({END_OF_BLOCK.rstrip()!r})\n"
         lines = "".join(f"{block}{mark}" for block in ["import quiet_shell", *blocks])
         reader, shell = os.openpty()
+        is_over = threading.Event()
+        typing = threading.Thread(target=type_in, args=(reader, lines + END_OF_INPUT, is_over))
+        typing.start()
         try:
-            threading.Thread(
-                target=type_in, args=(reader, lines + END_OF_INPUT), daemon=True
-            ).start()
             # No IPython, even installed, nor the developer’s own start-up files and history; no
             # automatic import of models either: a page imports what it uses.
             printed = self.sh(
@@ -80,13 +74,17 @@ class NewProject(Project):
                 f"< {os.ttyname(shell)}"
             )
         finally:
+            is_over.set()
+            typing.join()
             os.close(reader)
             os.close(shell)
         return printed.split(END_OF_BLOCK)[1:-1]
 
 
-def type_in(terminal: int, text: str) -> None:
-    with contextlib.suppress(OSError):  # the shell is gone: what it printed says more
-        data = text.encode()
-        while data:
+def type_in(terminal: int, text: str, is_over: threading.Event) -> None:
+    """Tape aussi vite que le shell lit, et s’arrête avec lui."""
+    os.set_blocking(terminal, False)
+    data = text.encode()
+    while data and not is_over.is_set():
+        if select.select([], [terminal], [], 0.1)[1]:
             data = data[os.write(terminal, data) :]

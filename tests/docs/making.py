@@ -1,0 +1,7 @@
+"""``make`` dans l’environnement de ces tests, sans que rien ne s’y installe."""
+
+import sys
+from pathlib import Path
+
+# READY: this environment is the one to use, whatever its age. Nothing then depends on Makefile.
+HERE = (f"BIN={Path(sys.executable).parent}", "READY=Makefile", "--old-file=Makefile")
