@@ -68,7 +68,10 @@ check: lint types catalogues ## Tout ce que la CI vérifie en plus du site et de
 	@$(BIN)/python manage.py makemigrations --check --dry-run
 
 clean: ## Efface ce que les autres cibles ont produit.
-	rm -rf build $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build $(VENV) .nox *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find locale -name '*.mo' -delete
+	find $(SOURCES) -name __pycache__ -prune -exec rm -r {} +
+	rm -rf __pycache__
 
 # The tests read the built site: they build it if nobody has.
 build/site/index.html: $(READY) $(shell find docs locale src -type f -not -name '*.mo' -not -name '*.pyc')

@@ -5,7 +5,6 @@
 
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -17,11 +16,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "conf.settings")
 os.environ["OUTBOX"] = "1"  # the register is documented too
 
 import django  # noqa: E402  (the path comes first)
+import hebergement  # noqa: E402
 
 django.setup()
 
 language = os.environ.get("DOCS_LANG", "fr")
-site_address = (os.environ.get("SITE_URL") or "https://share-kernel.example").rstrip("/")
+site_address = hebergement.public_address()
 
 project = "Bus d’événements" if language == "fr" else "Event bus"
 author = "les mainteneurs" if language == "fr" else "the maintainers"
@@ -44,7 +44,6 @@ extensions = [
     "chaos",
     "mesures",
 ]
-assert all(find_spec(name.partition(".")[0]) for name in extensions)
 exclude_patterns = ["_build", "_ext", "_modeles", "conftest.py"]
 templates_path = ["_templates"]
 nitpicky = True

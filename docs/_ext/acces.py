@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 
+MARK = (Path(__file__).parents[1] / "_static" / "favicon.svg").read_text(encoding="utf-8").strip()
 # The copy button is drawn by site.css: these two sheets would be fetched for it alone.
 UNUSED_SHEETS = {"_static/copybutton.css", "_static/styles/furo-extensions.css"}
 ICON_TITLE = re.compile(r"(<symbol [^>]*>)\s*<title>[^<]*</title>")
@@ -41,7 +43,7 @@ def tidy(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doc
         for sheet in context["css_files"]
         if getattr(sheet, "filename", sheet) not in UNUSED_SHEETS
     ]
-    context["metatags"] = ""  # the theme writes the same one
+    context["mark"] = MARK
     if context.get("body"):
         context["body"] = EMPTY_HEADER.sub("<td></td>", context["body"])
 

@@ -41,8 +41,7 @@ def build(options: tuple[str, ...]) -> list[str]:
     builds = {language: start(language, options) for language in LANGUAGES}
     failed = [language for language, build in builds.items() if build.wait() != 0]
     if not failed:
-        url = os.environ.get("SITE_URL") or "https://share-kernel.example"
-        hebergement.write_root(SITE, url.rstrip("/"))
+        hebergement.write_root(SITE, hebergement.public_address())
         shutil.copy(STATIC / "favicon.svg", SITE / "favicon.svg")
     return failed
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 HERE = Path(__file__).resolve().parent
-LANGUAGES = ("fr", "en")
+LANGUAGES = {"fr": "Français", "en": "English"}
+ELSEWHERE = "https://share-kernel.example"  # where a site that has no address says it is
 FOREVER = "public, max-age=31536000, immutable"
 
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
@@ -21,6 +23,11 @@ SITEMAP_INDEX = """\
 {entries}
 </sitemapindex>
 """
+
+
+def public_address() -> str:
+    """Renvoie l’adresse publique du site, celle de ``SITE_URL``."""
+    return (os.environ.get("SITE_URL") or ELSEWHERE).rstrip("/")
 
 
 def write_root(site: Path, url: str) -> None:

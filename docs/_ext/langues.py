@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from docutils import nodes
-from metadonnees import LANGUAGES, address, site_of
+from hebergement import LANGUAGES
+from metadonnees import address, site_of
 from sphinx.application import Sphinx
 
 EVALUATED = "Documentation.addTranslations("
@@ -75,10 +76,7 @@ def forbid_eval(app: Sphinx, exception: Exception | None) -> None:
     plural = re.search(r'"plural_expr": "([^"]+)"', catalog)
     if plural and catalog.startswith(EVALUATED):
         function = APPLIED.format(plural=plural[1])
-        path.write_text(
-            catalog.replace(EVALUATED, function, 1),
-            encoding="utf-8",
-        )
+        path.write_text(catalog.replace(EVALUATED, function, 1), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

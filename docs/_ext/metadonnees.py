@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from hebergement import LANGUAGES
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.locale import _
 
-LANGUAGES = {"fr": "Français", "en": "English"}
 LOCALES = {"fr": "fr_FR", "en": "en_US"}
 SHORTEST, LONGEST = 50, 160  # what a results page shows
 
-_DESCRIPTION = re.compile(r'<meta content="[^"]*" name="description" ?/?>\s*')
 SITEMAP_HEAD = """\
 <?xml version="1.0" encoding="utf-8"?>
 <urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"
@@ -95,7 +94,7 @@ def add_metadata(
     title, description = generated_pages().get(pagename, (context.get("title"), ""))
     context["og_title"] = title
     context["description"] = describe(doctree) if doctree else description
-    context["metatags"] = _DESCRIPTION.sub("", context.get("metatags") or "")  # written once
+    context["metatags"] = ""  # base.html and the theme write them; keywords are for our search
     context["pageurl"] = None if pagename == "404" else address(site_of(app), language, pagename)
     context["og_locale"] = LOCALES[language]
     context["og_other_locales"] = [LOCALES[code] for code in LANGUAGES if code != language]

@@ -1,5 +1,6 @@
 """Un vrai Chromium devant le site construit, servi en local."""
 
+import contextlib
 import functools
 import http.server
 import os
@@ -38,15 +39,21 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args: Any) -> None: ...
 
 
+@contextlib.contextmanager
+def served(handler: type[Handler]) -> Iterator[str]:
+    """Sert le site, et donne son adresse."""
+    assert (SITE / "index.html").exists(), "run `make site` first"
+    in_site: Any = functools.partial(handler, directory=str(SITE))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), in_site) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 @pytest.fixture(scope="package")
 def address() -> Iterator[str]:
-    assert (SITE / "index.html").exists(), "run `make site` first"
-    handler = functools.partial(Handler, directory=str(SITE))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with served(Handler) as address:
+        yield address
 
 
 @pytest.fixture(scope="package")

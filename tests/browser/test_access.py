@@ -7,15 +7,12 @@ from importlib.resources import files
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.docs.pages import KINDS, SITE
+from tests.docs.pages import KINDS, LANGUAGES, SITE, address_of, built_pages
+
+from .contrast import with_contrast
 
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
-LANGUAGES = ("fr", "en")
 WIDE, NARROW = 1440, 360  # under 1312, the table of contents is in a drawer
-PAGES = sorted(
-    path.relative_to(SITE / "fr").with_suffix("").as_posix()
-    for path in (SITE / "fr").rglob("*.html")
-)
 # Every rule that axe-core has, best practices and experimental ones included, but these.
 LEFT_OUT = {
     "color-contrast-enhanced": "level AAA, and the site claims level AA",
@@ -38,25 +35,14 @@ RUN = """async ([wanted, leftOut, within]) => {
 
 # axe-core would spend three quarters of its time on the words of the code, and gives up on those
 # that are scrolled out of sight: their colors are measured here, all of them.
-CODE = """() => {
-    const channel = (value) =>
-        (value /= 255) <= .04045 ? value / 12.92 : ((value + .055) / 1.055) ** 2.4;
-    const light = (color) => {
-        const [red, green, blue] = color.match(/[0-9.]+/g).map(Number).map(channel);
-        return .2126 * red + .7152 * green + .0722 * blue + .05;
-    };
-    const ground = (node) => {
-        const color = getComputedStyle(node).backgroundColor;
-        return color.endsWith(", 0)") ? ground(node.parentElement) : color;
-    };
+CODE = with_contrast("""() => {
     const faults = new Set();
     for (const word of document.querySelectorAll("pre, pre span:not(:empty)")) {
-        const one = light(getComputedStyle(word).color), other = light(ground(word));
-        const ratio = (Math.max(one, other) / Math.min(one, other)).toFixed(2);
+        const ratio = contrast(getComputedStyle(word).color, ground(word)).toFixed(2);
         if (ratio < 4.5) faults.add(`code-contrast: pre .${word.className} (${ratio}:1)`);
     }
     return [...faults];
-}"""
+}""")
 PLAIN_CODE = (
     "document.querySelectorAll('pre').forEach((pre) => (pre.textContent = pre.textContent))"
 )
@@ -106,11 +92,11 @@ def test_axe_sees_a_fault(reader: Page) -> None:
         assert rule in found
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", built_pages())
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_axe_finds_nothing(reader: Page, language: str, name: str) -> None:
     where = f"{language}/{name}"
-    reader.goto(f"/{where}.html" if name != "404" else f"/{language}/nowhere")
+    reader.goto(address_of(language, name))
     found = [f"{where}, light: {fault}" for fault in reader.evaluate(CODE)]
     see(reader, "dark", WIDE)
     found += [f"{where}, dark: {fault}" for fault in reader.evaluate(CODE)]

@@ -1,10 +1,6 @@
 """Le site, servi avec exactement les en-têtes qu’il demande, marche dans un vrai navigateur."""
 
-import functools
-import http.server
-import threading
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -12,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.docs.pages import NAMES, SITE
 from tests.docs.test_hosting import rules
 
-from .conftest import Handler
+from .conftest import Handler, served
 
 RULES = rules(SITE)
 PAGES = [*NAMES, "search", "genindex", "404"]
@@ -34,12 +30,8 @@ class WithHeaders(Handler):
 
 @pytest.fixture(scope="module")
 def hosted() -> Iterator[str]:
-    handler: Any = functools.partial(WithHeaders, directory=str(SITE))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with served(WithHeaders) as address:
+        yield address
 
 
 @pytest.fixture

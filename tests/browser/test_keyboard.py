@@ -5,25 +5,15 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.docs.pages import KINDS
+from tests.docs.pages import KINDS, LANGUAGES, address_of
 
-LANGUAGES = ("fr", "en")
+from .contrast import with_contrast
+
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1440, "height": 900}
 
 # Each element that Tab stops at, focused in turn; what is wrong with the mark it then shows.
-UNMARKED = """() => {
-    const channel = (value) =>
-        (value /= 255) <= .04045 ? value / 12.92 : ((value + .055) / 1.055) ** 2.4;
-    const light = (color) => {
-        const [red, green, blue] = color.match(/[0-9.]+/g).map(Number).map(channel);
-        return .2126 * red + .7152 * green + .0722 * blue + .05;
-    };
-    const ground = (node) => {
-        const color = getComputedStyle(node).backgroundColor;
-        if (node === document.documentElement || !color.endsWith(", 0)")) return color;
-        return ground(node.parentElement);
-    };
+UNMARKED = with_contrast("""() => {
     const faults = [];
     let seen = 0;
     for (const node of document.querySelectorAll("a[href], button, input, [tabindex='0']")) {
@@ -35,15 +25,13 @@ UNMARKED = """() => {
         const style = getComputedStyle(marked);
         const shown = marked.checkVisibility({opacityProperty: true}) &&
             style.outlineStyle === "solid" && parseFloat(style.outlineWidth) >= 2;
-        const one = light(style.outlineColor);
         const inside = parseFloat(style.outlineOffset) < 0;
-        const other = light(ground(inside ? marked : marked.parentElement));
-        const ratio = Math.max(one, other) / Math.min(one, other);
+        const ratio = contrast(style.outlineColor, ground(inside ? marked : marked.parentElement));
         const name = `${node.outerHTML.slice(0, 90)} ${ratio.toFixed(1)}:1`;
         if (!shown || ratio < 3) faults.push(name);
     }
     return [seen, faults];
-}"""
+}""")
 OUT_OF_SIGHT = """() => {
     const node = document.activeElement;
     const box = (node.matches(".toctree-checkbox") ? node.nextElementSibling : node)
@@ -270,7 +258,7 @@ def test_the_header_of_a_phone_covers_no_stop(reader: Page) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_what_has_the_focus_shows_it(reader: Page, language: str, name: str, theme: str) -> None:
     reader.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-    reader.goto(f"/{language}/{name}.html" if name != "404" else f"/{language}/nowhere")
+    reader.goto(address_of(language, name))
     for size in (DESKTOP, PHONE):
         reader.set_viewport_size(size)  # type: ignore[arg-type]
         reader.keyboard.press("Tab")  # from now on the focus is a keyboard’s

@@ -3,13 +3,8 @@
 import pytest
 from playwright.sync_api import Page
 
-from tests.docs.pages import KINDS, SITE
+from tests.docs.pages import KINDS, LANGUAGES, address_of, built_pages
 
-LANGUAGES = ("fr", "en")
-NAMES = sorted(
-    path.relative_to(SITE / "fr").with_suffix("").as_posix()
-    for path in (SITE / "fr").rglob("*.html")
-)
 # The theme lets the content of a narrow page scroll sideways by itself: the document would not
 # tell. So: nothing but code and tables scrolls, and nothing else reaches beyond the window.
 OVERFLOW = """() => {
@@ -42,11 +37,11 @@ NOT_PRINTED = [
 A4 = {"width": 680, "height": 1000}  # what is left between the margins, in CSS pixels
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", built_pages())
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_nothing_overflows(reader: Page, language: str, name: str) -> None:
     reader.emulate_media(media="screen")
-    reader.goto(f"/{language}/{name}.html" if name != "404" else f"/{language}/nowhere")
+    reader.goto(address_of(language, name))
     session = reader.context.new_cdp_session(reader)
     found = []
     for text, widths in ((16, (360, 320)), (32, (1280, 640))):
@@ -88,7 +83,7 @@ def test_the_text_is_really_doubled(reader: Page) -> None:
 def test_a_page_prints_alone_and_black_on_white(reader: Page, name: str, theme: str) -> None:
     reader.set_viewport_size(A4)  # type: ignore[arg-type]
     reader.emulate_media(media="screen", color_scheme=theme)  # type: ignore[arg-type]
-    reader.goto(f"/fr/{name}.html" if name != "404" else "/fr/nowhere")
+    reader.goto(address_of("fr", name))
     reader.evaluate("(theme) => { document.body.dataset.theme = theme }", theme)
     if name == "guides/tester":
         assert ".copybtn" in reader.evaluate(SHOWN, NOT_PRINTED)

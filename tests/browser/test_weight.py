@@ -5,14 +5,9 @@ import gzip
 import pytest
 from playwright.sync_api import Page, Response
 
-from tests.docs.pages import SITE
+from tests.docs.pages import LANGUAGES, SITE, built_pages
 
-LANGUAGES = ("fr", "en")
-PAGES = sorted(
-    f"{language}/{path.relative_to(SITE / language).as_posix()}"
-    for language in LANGUAGES
-    for path in (SITE / language).rglob("*.html")
-)
+PAGES = [f"{language}/{name}.html" for language in LANGUAGES for name in built_pages()]
 MOST_BYTES = 45_000
 MOST_REQUESTS = 14
 SEARCH_BYTES = 50_000  # the index, its words and its code: for whom searches, once
@@ -61,12 +56,12 @@ def test_a_page_is_light_and_asks_nothing_of_anyone_else(
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_nothing_is_asked_for_once_the_page_is_there(
-    reader: Page, address: str, language: str
+    page: Page, address: str, language: str
 ) -> None:
     asked: list[str] = []
-    reader.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: asked.append(request.url))
 
-    reader.goto(f"/{language}/modules/event_bus.html", wait_until="networkidle")
+    page.goto(f"/{language}/modules/event_bus.html", wait_until="networkidle")
 
     assert asked
     assert [url for url in asked if not url.startswith((address, "data:"))] == []

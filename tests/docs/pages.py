@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 SITE = ROOT / "build" / "site"
+LANGUAGES = ("fr", "en")
 
 MODELS = sorted((DOCS / "_modeles").glob("*.md"))
 PAGES = sorted({*DOCS.rglob("*.md"), *DOCS.rglob("*.rst")} - {*MODELS})
@@ -22,6 +23,17 @@ KINDS = [
 ]  # fmt: skip
 
 FENCE = re.compile(r"^\s*(?:`{3,}|~{3,})(\S*)(?: (\S+))?[^\n]*$", re.MULTILINE)
+
+
+def built_pages() -> list[str]:
+    """Nomme chaque page construite, celles que Sphinx ajoute comprises."""
+    pages = (SITE / "fr").rglob("*.html")
+    return sorted(path.relative_to(SITE / "fr").with_suffix("").as_posix() for path in pages)
+
+
+def address_of(language: str, name: str) -> str:
+    """Renvoie l’adresse d’une page ; la page 404 se lit à une adresse que rien n’a."""
+    return f"/{language}/nowhere" if name == "404" else f"/{language}/{name}.html"
 
 
 def built(language: str, name: str) -> str:

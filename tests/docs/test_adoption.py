@@ -1,6 +1,7 @@
 """Le guide d’adoption, suivi à la lettre dans un projet tout neuf."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from sybil import Document
 from conftest import python_blocks
 
 from .new_project import NewProject
-from .pages import DOCS
+from .pages import DOCS, ROOT
 
 GUIDE = DOCS / "guides" / "adopter-le-bus.md"
 
@@ -75,8 +76,7 @@ def test_the_copied_folder_finds_the_handlers_of_a_new_application(project: NewP
     assert "The register is empty." in project.sh("python manage.py events_status --skip-checks")
 
 
-def test_the_celery_application_is_copied_as_it_is(tmp_path: Path) -> None:
-    project = Project(tmp_path, "src")
+def test_the_celery_application_is_copied_as_it_is(project: NewProject) -> None:
     for name in ("celery.py", "__init__.py"):
         shutil.copy(ROOT / "conf" / name, project.folder / "myproject" / name)
 

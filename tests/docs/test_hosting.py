@@ -20,7 +20,6 @@ import yaml
 from .making import HERE
 from .pages import ROOT, SITE
 
-LANGUAGES = ("fr", "en")
 SUBPATH = "https://example.org/docs"
 DEADLINE = 180  # two builds on a slow machine
 

@@ -9,9 +9,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from .pages import NAMES, SITE, built
+from .pages import LANGUAGES, NAMES, SITE, built
 
-LANGUAGES = ("fr", "en")
 PUBLIC = "https://share-kernel.example"
 NAMESPACES = {
     "s": "http://www.sitemaps.org/schemas/sitemap/0.9",

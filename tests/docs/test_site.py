@@ -9,9 +9,7 @@ from src.share_kernel import testing
 from src.share_kernel.domain import domain_event
 from src.share_kernel.infrastructure import event_bus, tasks
 
-from .pages import NAMES, SITE, built
-
-LANGUAGES = ("fr", "en")
+from .pages import LANGUAGES, NAMES, SITE, built
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
