@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from docutils import nodes
 from hebergement import LANGUAGES
 from metadonnees import address, site_of
+from recherche import without_accents
+from sphinx import addnodes
 from sphinx.application import Sphinx
 
 EVALUATED = "Documentation.addTranslations("
@@ -64,6 +66,18 @@ def fix_headings(
         )
 
 
+def sort_glossary(_app: Sphinx, doctree: nodes.document) -> None:
+    """Range le glossaire dans l’ordre de la langue : les termes viennent d’être traduits."""
+    for glossary in doctree.findall(addnodes.glossary):
+        for entries in glossary.findall(nodes.definition_list):
+            entries.children.sort(key=lambda entry: without_accents(_term(entry).lower()))
+
+
+def _term(entry: nodes.Node) -> str:
+    term = entry.next_node(nodes.term)
+    return term.astext() if term else ""
+
+
 def forbid_eval(app: Sphinx, exception: Exception | None) -> None:
     """Écrit la règle du pluriel comme une fonction : Sphinx la ferait évaluer par le navigateur.
 
@@ -80,6 +94,7 @@ def forbid_eval(app: Sphinx, exception: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("doctree-read", sort_glossary)
     app.connect("html-page-context", add_languages)
     app.connect("html-page-context", fix_headings, priority=400)
     app.connect("build-finished", forbid_eval)

@@ -1,6 +1,7 @@
 """Le site construit, lu comme un fichier."""
 
 import re
+import unicodedata
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
@@ -82,3 +83,11 @@ def test_the_pages_are_light() -> None:
 
     for path in sorted(SITE.rglob("modules/*.html")):
         assert len(gzip.compress(path.read_bytes())) < 20_000, path
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_glossary_is_in_the_order_of_its_language(language: str) -> None:
+    terms = re.findall(r'<dt id="term-[^>]*>([^<]*)', built(language, "glossaire"))
+    plain = [unicodedata.normalize("NFD", term).lower().replace("\u0301", "") for term in terms]
+    assert len(plain) > 20
+    assert plain == sorted(plain)

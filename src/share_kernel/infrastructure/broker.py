@@ -57,23 +57,24 @@ def attempt(send: Callable[[OnRetry], object], about: str) -> bool:
         breaker.trip()
         failures.append(error)
         doubt = (
-            "The connection was refused, so nothing was sent."
-            if all(map(_was_refused, failures))
+            "No connection was made, so nothing was sent."
+            if all(map(_never_left, failures))
             else "The message may have arrived all the same, so a handler may run twice."
         )
         logger.warning(
-            "The broker failed on %s: %s %s Events take the other path until it is tried again.",
+            "The broker failed on %s: %s. %s Events take the other path until it is tried again.",
             about,
-            error,
+            str(error).rstrip("."),
             doubt,
         )
         return False
     return True
 
 
-def _was_refused(error: BaseException | None) -> bool:
+def _never_left(error: BaseException | None) -> bool:
+    """Connexion refusée, ou transport dont il manque une bibliothèque."""
     while error is not None:
-        if isinstance(error, ConnectionRefusedError):
+        if isinstance(error, ConnectionRefusedError | ImportError):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -10,18 +10,22 @@ from . import settings
 
 logger = logging.getLogger("share_kernel")
 
+_IDS = ("event_id", "correlation_id")
+
 
 class EventContextFilter(logging.Filter):
     """Ajoute ``event_id`` et ``correlation_id`` à chaque ligne de journal.
 
-    Hors du traitement d’un événement, les deux valent ``"-"``.
+    Une ligne du bus qui parle d’un événement porte les siens. Hors du traitement d’un
+    événement, les deux valent ``"-"``.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Complète la ligne et la laisse passer."""
         cause = current_cause.get()
-        record.event_id = str(cause[0].event_id) if cause else "-"
-        record.correlation_id = str(cause[0].correlation_id) if cause else "-"
+        for name in _IDS:
+            if not hasattr(record, name):
+                setattr(record, name, str(getattr(cause[0], name)) if cause else "-")
         return True
 
 
@@ -35,7 +39,14 @@ def log_given_up(payload: object, handler: object, error: BaseException) -> None
         error,
         f"\nEvent: {_as_json(payload)}" if settings.get("LOG_PAYLOAD") else "",
         exc_info=error,
+        extra=ids(payload),
     )
+
+
+def ids(payload: object) -> dict[str, str]:
+    """Renvoie ce qui relie à son événement une ligne écrite hors de son traitement."""
+    known = payload if isinstance(payload, dict) else {}
+    return {name: str(known.get(name, "-")) for name in _IDS}
 
 
 def identify(payload: object) -> str:

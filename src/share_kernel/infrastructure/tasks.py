@@ -24,7 +24,7 @@ from .broker import OnRetry
 from .dispatch import Batch, Dispatch
 from .event_bus import event_bus
 from .handling import handle
-from .logs import identify, log_given_up, logger
+from .logs import identify, ids, log_given_up, logger
 from .subscriptions import Subscription
 
 __all__ = ["dispatch_async_batch", "dispatch_async_event"]
@@ -260,6 +260,7 @@ def _send_again(request: Any, item: Item, again: Again, **options: Any) -> None:
         again.delay,
         again.error,
         exc_info=again.error,
+        extra=ids(item.payload),
     )
     options |= {
         "countdown": again.delay,

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection, transaction
@@ -252,6 +253,23 @@ class TestContext:
         outside = logging.makeLogRecord({})
         EventContextFilter().filter(outside)
         assert vars(outside)["event_id"] == vars(outside)["correlation_id"] == "-"
+
+    def test_the_line_of_a_failure_carries_its_event(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Elle est écrite une fois le handler terminé, parfois dans le traitement d’un autre."""
+
+        def fail(event: OrderPlaced) -> None:
+            raise ValueError("no paper left")
+
+        subscribe_async(OrderPlaced, fail, name="fail")
+        event = OrderPlaced(correlation_id=UUID(int=7))
+        publish_event(event)
+
+        (record,) = caplog.records
+        EventContextFilter().filter(record)
+        assert vars(record)["event_id"] == str(event.event_id)
+        assert vars(record)["correlation_id"] == str(UUID(int=7))
 
     def test_the_handler_has_its_own_transaction(self) -> None:
         inside: list[bool] = []

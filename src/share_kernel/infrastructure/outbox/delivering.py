@@ -21,7 +21,7 @@ from ...domain.domain_event import (
 from .. import retry, settings
 from ..event_bus import event_bus
 from ..handling import handle
-from ..logs import log_given_up, logger
+from ..logs import ids, log_given_up, logger
 from .models import Delivery
 
 CLAIM = 30.0  # seconds before the delivery of a killed worker may start again
@@ -121,6 +121,13 @@ def _read(row: Delivery) -> Any:
         raise PayloadError(f"delivery {row.pk} holds no JSON: {error}") from None
 
 
+def _readable(row: Delivery) -> object:
+    try:
+        return _read(row)
+    except PayloadError:
+        return row.payload
+
+
 def _retry(row: Delivery, error: Exception, limit: int, using: str) -> None:
     delay = retry.delay_after(error, row.attempts, limit)
     if delay is None:
@@ -136,6 +143,7 @@ def _retry(row: Delivery, error: Exception, limit: int, using: str) -> None:
         delay,
         error,
         exc_info=error,
+        extra=ids(_readable(row)),
     )
     _postpone(row, error, delay, using)
 
@@ -154,6 +162,7 @@ def _wait_for_deployment(row: Delivery, error: Exception, using: str) -> None:
         row.event_type,
         row.event_id,
         row.handler,
+        extra=ids(_readable(row)),
     )
     _postpone(row, error, retry.delay_after_skew(1) or retry.SKEW_DELAY, using)
 
@@ -167,10 +176,7 @@ def _postpone(row: Delivery, error: Exception, delay: float, using: str) -> None
 def _give_up(row: Delivery, error: Exception, using: str) -> None:
     row.error = _describe(error)
     _settle(row, Delivery.State.DEAD, using)
-    try:
-        payload: object = _read(row)
-    except PayloadError:
-        payload = row.payload
+    payload = _readable(row)
     transaction.on_commit(lambda: log_given_up(payload, row.handler, error), using=using)
 
 

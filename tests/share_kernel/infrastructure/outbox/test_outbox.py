@@ -202,6 +202,8 @@ class TestDelivery:
         assert (row.state, row.attempts, row.error) == ("dead", 3, "ValueError: no paper left")
         assert f"Gave up on handler {__name__}.fail for event shop.order_placed" in caplog.text
         assert str(event.event_id) in caplog.text
+        correlations = {vars(record).get("correlation_id") for record in caplog.records}
+        assert correlations == {str(event.correlation_id)}
 
     def test_a_permanent_failure_is_dead_at_once(self) -> None:
         def refuse(event: OrderPlaced) -> None:
