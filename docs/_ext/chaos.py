@@ -48,7 +48,7 @@ class Chaos(SphinxDirective):
 
 
 def row(name: str, values: list[str]) -> Cells:
-    """Écrit une mesure : son nom, qui est du code, et sa valeur pour chaque pile."""
+    """Écrit une mesure : son nom, qui est du code, et sa valeur pour chaque pile."""
     return [[named(f"`{name}`")], *([paragraph(value)] for value in values)]
 
 
