@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.locale import _
 from sphinx.util.docutils import SphinxDirective
+from tableaux import Cells, named, paragraph, table
 
 RUN = Path(__file__).resolve().parents[1] / "_data" / "chaos.json"
 MEASURES = ("orders", "deliveries", "effects", "dead", "lost", "phantom", "duplicates")
@@ -25,53 +25,36 @@ class Chaos(SphinxDirective):
         """Renvoie le tableau, ou une phrase si rien n’est enregistré."""
         self.env.note_dependency(str(RUN))
         if not RUN.exists():
-            return [text(_("No run of make chaos is recorded yet."))]
+            return [paragraph(_("No run of make chaos is recorded yet."))]
         result = json.loads(RUN.read_text(encoding="utf-8"))
         stacks = result["stacks"]
 
         def count(value: int) -> str:
             return number(value, self.config.language)
 
+        seconds = [f"{stack['seconds']:.0f}" for stack in stacks]
+        victims = sorted({name for stack in stacks for name in stack["faults"]})
         rows = [
-            ["seconds", *(f"{stack['seconds']:.0f}" for stack in stacks)],
+            row("seconds", seconds),
             *(
-                [f"faults.{victim}", *(count(stack["faults"].get(victim, 0)) for stack in stacks)]
-                for victim in sorted({name for stack in stacks for name in stack["faults"]})
+                row(f"faults.{victim}", [count(stack["faults"].get(victim, 0)) for stack in stacks])
+                for victim in victims
             ),
-            *([name, *(count(stack[name]) for stack in stacks)] for name in MEASURES),
+            *(row(name, [count(stack[name]) for stack in stacks]) for name in MEASURES),
         ]
-        header = ["stack", *(stack["name"] for stack in stacks)]
-        return [table(header, rows), text(f"date: {result['date']}, seed: {result['seed']}")]
+        header = [[paragraph(text)] for text in ["stack", *(stack["name"] for stack in stacks)]]
+        told = f"date: {result['date']}, seed: {result['seed']}"
+        return [table(header, rows), paragraph(told)]
+
+
+def row(name: str, values: list[str]) -> Cells:
+    """Écrit une mesure : son nom, qui est du code, et sa valeur pour chaque pile."""
+    return [[named(f"`{name}`")], *([paragraph(value)] for value in values)]
 
 
 def number(value: int, language: str) -> str:
     """Écrit un nombre comme dans cette langue : ``1 085`` en français, ``1,085`` en anglais."""
     return f"{value:,}".replace(",", "\u00a0" if language == "fr" else ",")
-
-
-def text(content: str) -> nodes.paragraph:
-    """Renvoie un paragraphe que les catalogues ignorent : il change à chaque exécution."""
-    return nodes.paragraph("", content, translatable=False)
-
-
-def table(header: list[str], rows: list[list[str]]) -> nodes.table:
-    """Construit un tableau ; la première colonne nomme les mesures."""
-    group = nodes.tgroup("", cols=len(header))
-    group += [nodes.colspec("", colwidth=1) for _column in header]
-    group += nodes.thead("", table_row(header))
-    group += nodes.tbody("", *(table_row(row, is_named=True) for row in rows))
-    return nodes.table("", group)
-
-
-def table_row(cells: list[str], *, is_named: bool = False) -> nodes.row:
-    """Construit une ligne ; sa première cellule est du code si elle nomme une mesure."""
-    row = nodes.row()
-    for position, cell in enumerate(cells):
-        content: Any = text(cell)
-        if is_named and position == 0:
-            content = nodes.paragraph("", "", nodes.literal("", cell), translatable=False)
-        row += nodes.entry("", content)
-    return row
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

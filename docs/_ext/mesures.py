@@ -23,6 +23,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.locale import _
 from sphinx.util.docutils import SphinxDirective, SphinxRole
+from tableaux import named, paragraph, table
 
 RUN = Path(__file__).resolve().parents[1] / "_data" / "bench.json"
 Row = dict[str, Any]
@@ -159,38 +160,6 @@ def verdict(row: Row, language: str) -> nodes.paragraph:
         return paragraph(f"{target(row, language)} ({_('met')})")
     missed = nodes.strong("", f"({_('missed')})")
     return nodes.paragraph("", f"{target(row, language)} ", missed, translatable=False)
-
-
-def named(text: str) -> nodes.paragraph:
-    """Écrit un nom ; ce qui est entre accents graves est du code."""
-    parts = [
-        nodes.literal("", part) if position % 2 else nodes.Text(part)
-        for position, part in enumerate(text.split("`"))
-        if part
-    ]
-    return nodes.paragraph("", "", *parts, translatable=False)
-
-
-def paragraph(text: str) -> nodes.paragraph:
-    """Renvoie un paragraphe que les catalogues ignorent : il change à chaque exécution."""
-    return nodes.paragraph("", text, translatable=False)
-
-
-Cells = list[list[nodes.Node]]
-
-
-def table(header: Cells, rows: list[Cells]) -> nodes.table:
-    """Construit un tableau dont la première colonne nomme les lignes."""
-    group = nodes.tgroup("", cols=len(header))
-    group += nodes.colspec("", colwidth=1, stub=1)
-    group += [nodes.colspec("", colwidth=1) for _cell in header[1:]]
-    group += nodes.thead("", _table_row(header))
-    group += nodes.tbody("", *map(_table_row, rows))
-    return nodes.table("", group)
-
-
-def _table_row(cells: Cells) -> nodes.row:
-    return nodes.row("", *(nodes.entry("", *cell) for cell in cells))
 
 
 class Plot(SphinxDirective):

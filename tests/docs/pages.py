@@ -25,6 +25,11 @@ KINDS = [
 FENCE = re.compile(r"^\s*(?:`{3,}|~{3,})(\S*)(?: (\S+))?[^\n]*$", re.MULTILINE)
 
 
+def fenced(text: str, language: str) -> list[str]:
+    """Renvoie le contenu de chaque bloc de ce langage dans un texte en Markdown."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
 def built_pages() -> list[str]:
     """Nomme chaque page construite, celles que Sphinx ajoute comprises."""
     pages = (SITE / "fr").rglob("*.html")

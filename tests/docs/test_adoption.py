@@ -10,7 +10,7 @@ from sybil import Document
 from conftest import python_blocks
 
 from .new_project import NewProject
-from .pages import DOCS, ROOT
+from .pages import DOCS, ROOT, fenced
 
 GUIDE = DOCS / "guides" / "adopter-le-bus.md"
 
@@ -25,9 +25,7 @@ def renamed(text: str, package: str) -> str:
 
 
 def console_commands(page: Path) -> list[str]:
-    blocks = re.findall(
-        r"^```console\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
-    )
+    blocks = fenced(page.read_text("utf-8"), "console")
     return [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
 
 

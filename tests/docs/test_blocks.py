@@ -12,7 +12,7 @@ from sybil import Document
 
 from conftest import DURABLE_PAGES, MARKDOWN, RST, dedent, python_blocks
 
-from .pages import DOCS, FENCE, NAMES, PAGES, ROOT, SITE, built, code_blocks
+from .pages import DOCS, FENCE, NAMES, PAGES, ROOT, SITE, built, code_blocks, fenced
 
 ALLOWED = {"python", "console", "text", "json", "ini", "toml"}
 FILES = {"guides/tester"}  # its blocks are files, not lines to paste into a shell
@@ -43,7 +43,7 @@ def text_blocks(path: Path) -> list[str]:
     if path.suffix == ".rst":
         pattern = r"^\.\. code-block:: text\n\n((?:[ ]{3}.*\n|\n)+)"
         return [dedent(block) for block in re.findall(pattern, text, re.MULTILINE)]
-    return re.findall(r"^```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return fenced(text, "text")
 
 
 @pytest.mark.parametrize("path", EVERY_PAGE, ids=lambda path: path.name)

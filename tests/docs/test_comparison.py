@@ -126,11 +126,8 @@ class TestThePage:
         assert {url.scheme for url in outside} == {"https"}
         assert {url.netloc for url in outside} == HOSTS
 
-    def test_it_is_dated_and_short(self) -> None:
-        prose = "\n".join(line for line in PAGE.splitlines() if not line.startswith("|"))
-
-        assert "24 novembre 2026" in prose
-        assert len(LINK.sub("¤", prose).split()) <= 1200
+    def test_it_is_dated(self) -> None:
+        assert "24 novembre 2026" in PAGE
 
 
 class TestVersions:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from .making import HERE
-from .pages import DOCS, PAGES, ROOT
+from .pages import DOCS, PAGES, ROOT, fenced
 
 # Followed to the letter in a new project, and in a copy of this one: test_adoption.py and
 # test_contributing.py.
@@ -22,7 +22,7 @@ def commands() -> list[tuple[str, str]]:
     found = []
     for path in [*PAGES, ROOT / "README.md"]:
         text = path.read_text(encoding="utf-8")
-        blocks = re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        blocks = fenced(text, "console")
         found += [(path.name, line) for block in blocks for line in block.splitlines()]
     return [item for item in found if item[0] not in ELSEWHERE]
 
@@ -43,10 +43,7 @@ def test_a_make_target_exists(target: str) -> None:
 
 
 def test_the_home_page_works_in_make_shell(tmp_path: Path) -> None:
-    code, output = re.findall(
-        r"^```(?:python|text)\n(.*?)^```$", (DOCS / "index.md").read_text(encoding="utf-8"),
-        re.MULTILINE | re.DOTALL,
-    )  # fmt: skip
+    code, output = fenced((DOCS / "index.md").read_text(encoding="utf-8"), "(?:python|text)")
 
     done = subprocess.run(
         ["make", "shell", *HERE],

@@ -31,7 +31,7 @@ from src.share_kernel.infrastructure.outbox.models import Delivery
 from src.share_kernel.infrastructure.outbox.tasks import deliver
 from src.share_kernel.infrastructure.tasks import dispatch_async_batch, dispatch_async_event
 
-from .pages import DOCS, ROOT
+from .pages import DOCS, ROOT, fenced
 
 PAGE = DOCS / "reference" / "format-des-messages.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -63,7 +63,7 @@ def required(title: str) -> set[str]:
 
 def shown(title: str) -> Any:
     """Renvoie l’exemple JSON d’une section."""
-    (block,) = re.findall(r"^```json\n(.*?)^```$", section(title), re.MULTILINE | re.DOTALL)
+    (block,) = fenced(section(title), "json")
     return json.loads(block)
 
 

@@ -34,24 +34,9 @@ def test_no_internal_link_is_broken(language: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_page_names_its_translations(name: str) -> None:
-    address = "" if name == "index" else f"{name}.html"
-    for language in LANGUAGES:
-        page = built(language, name)
-        assert f'<html class="no-js" lang="{language}"' in page
-        for other in LANGUAGES:
-            link = f'<link rel="alternate" hreflang="{other}" href="[^"]*/{other}/{address}">'
-            assert re.search(link, page)
-        assert 'hreflang="x-default"' in page
-        assert re.search(r'<meta name="description" content="[^"]{20,}', page), (language, name)
-
-
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_sitemap_lists_every_page(language: str) -> None:
-    sitemap = (SITE / language / "sitemap.xml").read_text(encoding="utf-8")
-
-    for name in NAMES:
-        assert f"/{language}/{'' if name == 'index' else name}" in sitemap
+def test_each_page_names_its_language(language: str, name: str) -> None:
+    assert f'<html class="no-js" lang="{language}"' in built(language, name)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
