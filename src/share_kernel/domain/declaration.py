@@ -121,7 +121,7 @@ def _type_faults(kind: Any, path: str, seen: set[type]) -> Iterator[str]:
     elif isinstance(kind, _SEQUENCES):
         yield from _type_faults(kind.item_type, f"{path}[]", seen)
     elif not isinstance(kind, _ATOMS):
-        yield f"field {path!r}: {_name(kind)} does not travel in JSON."
+        yield f"field {path!r}: {_name(kind)} does not travel in JSON; publish an identifier."
 
 
 def _record_faults(record: Any, path: str, seen: set[type]) -> Iterator[str]:
