@@ -96,7 +96,8 @@ def _invisible_broker(name: str) -> CheckMessage:
         "async handlers run in the web process.",
         hint="Install Celery, create the application in a celery.py with "
         "config_from_object('django.conf:settings', namespace='CELERY'), and import it in the "
-        "__init__.py beside settings.py.",
+        "__init__.py beside settings.py. The celery.py of the reference project takes the address "
+        "from the environment variable BROKER_URL.",
         id="share_kernel.W001",
     )
 

@@ -43,7 +43,9 @@ def address_of(language: str, name: str) -> str:
 
 def built(language: str, name: str) -> str:
     """Renvoie le HTML construit d’une page."""
-    return (SITE / language / f"{name}.html").read_text(encoding="utf-8")
+    path = SITE / language / f"{name}.html"
+    assert path.is_file(), f"{path} is missing: run `make site`"
+    return path.read_text(encoding="utf-8")
 
 
 def code_blocks(page: str) -> list[str]:
