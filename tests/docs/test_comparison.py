@@ -481,7 +481,7 @@ class TestOurColumn:
         output = io.StringIO()
         call_command("replay_events", "--all", stdout=output)
 
-        assert output.getvalue() == "1 deliveries will be replayed.\n"
+        assert output.getvalue() == "Deliveries that will be replayed: 1.\n"
 
     def test_coroutines_wait_for_the_commit(self) -> None:
         async def handler(_event: DomainEvent) -> None:

@@ -43,13 +43,13 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
     @admin.action(description="Replay the selected dead deliveries", permissions=["settle"])
     def replay_selected(self, request: HttpRequest, rows: QuerySet[Delivery]) -> None:
         """Ranime les lignes choisies qui étaient abandonnées."""
-        self.message_user(request, f"{replay(rows)} deliveries will be replayed.")
+        self.message_user(request, f"Deliveries that will be replayed: {replay(rows)}.")
 
     @admin.action(description="Give up the selected pending deliveries", permissions=["settle"])
     def give_up_selected(self, request: HttpRequest, rows: QuerySet[Delivery]) -> None:
         """Abandonne les lignes choisies qui attendaient."""
         count = give_up(rows, f"Given up by {request.user}")
-        self.message_user(request, f"{count} deliveries were abandoned.", messages.WARNING)
+        self.message_user(request, f"Deliveries abandoned: {count}.", messages.WARNING)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Delivery | None = None) -> list[str]:
         """Tous les champs, et la charge utile mise en page."""

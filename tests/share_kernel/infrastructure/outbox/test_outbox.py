@@ -380,8 +380,8 @@ class TestCommands:
         assert dead is not None
         Delivery.objects.filter(pk=dead.pk).update(state="dead", attempts=8)
 
-        assert "1 deliveries would be" in self.run("replay_events", "--all", "--dry-run")
-        assert "1 deliveries will be" in self.run("replay_events", "--handler", "seen")
+        assert "would be replayed: 1." in self.run("replay_events", "--all", "--dry-run")
+        assert "will be replayed: 1." in self.run("replay_events", "--handler", "seen")
 
         dead.refresh_from_db()
         assert (dead.state, dead.attempts) == ("pending", 0)
@@ -419,9 +419,9 @@ class TestCommands:
         Delivery.objects.filter(pk=dead.pk).update(state="dead", settled_at=old)
         Delivery.objects.update(created_at=old, pending_since=old)
 
-        assert "1 deliveries deleted" in self.run("prune_events")
-        assert "1 deliveries deleted" in self.run("prune_events", "--dead")
-        assert "0 deliveries deleted" in self.run("prune_events", "--dead", "--days", "0")
+        assert "deleted: 1." in self.run("prune_events")
+        assert "deleted: 1." in self.run("prune_events", "--dead")
+        assert "deleted: 0." in self.run("prune_events", "--dead", "--days", "0")
         assert only().state == "pending"
 
 

@@ -28,4 +28,4 @@ class Command(BaseCommand):
         """Efface, et dit combien."""
         rows = Delivery.objects.using(options["database"])
         count = prune(rows.all(), days=options["days"], include_dead=options["dead"])
-        self.stdout.write(f"{count} deliveries deleted.")
+        self.stdout.write(f"Deliveries deleted: {count}.")

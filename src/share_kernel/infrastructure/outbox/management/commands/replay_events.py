@@ -38,6 +38,6 @@ class Command(BaseCommand):
         dead = Delivery.objects.using(options["database"]).filter(state=Delivery.State.DEAD)
         rows = dead.filter(**filters)
         if options["dry_run"]:
-            self.stdout.write(f"{rows.count()} deliveries would be replayed.")
+            self.stdout.write(f"Deliveries that would be replayed: {rows.count()}.")
         else:
-            self.stdout.write(f"{replay(rows)} deliveries will be replayed.")
+            self.stdout.write(f"Deliveries that will be replayed: {replay(rows)}.")
