@@ -104,9 +104,9 @@ def test_both_languages_give_the_same_code_and_output(copied: Copied, name: str)
 
 
 def test_a_console_block_is_copied_without_its_prompt(copied: Copied) -> None:
-    first = copied("fr", "tutoriel/facture-approuvee")[0]
+    first = copied("fr", "guides/handler-non-appele")[0]
 
-    assert first.copied == "python manage.py migrate\npython manage.py shell"
+    assert first.copied == "python manage.py check\npython manage.py list_event_handlers"
 
 
 @pytest.mark.parametrize("name", WITH_PYTHON)
