@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -25,6 +26,7 @@ from ..logs import ids, log_given_up, logger
 from .models import Delivery
 
 CLAIM = 30.0  # seconds before the delivery of a killed worker may start again
+BRIEFLY = 0.2  # seconds, the time of a claim that fails
 LEASE = 10.0  # seconds before a wake-up that had no effect is sent again, the first time
 ERROR_LENGTH = 2000  # characters of an error that a row keeps
 
@@ -82,8 +84,16 @@ def _claim(pk: UUID | str, using: str) -> bool:
 
 
 def _locked(pk: UUID | str, using: str) -> Delivery | None:
+    """Verrouille la ligne réclamée, sauf si un autre l’exécute encore."""
     rows = Delivery.objects.using(using).filter(pk=pk, state=Delivery.State.PENDING)
-    return _skip_locked(rows, using).first()
+    limit = time.monotonic() + BRIEFLY
+    row = _skip_locked(rows, using).first()
+    # A rival whose claim came too late holds the row for an instant: not to be taken for one
+    # that executes it, or this claim would be an attempt that nobody makes.
+    while row is None and time.monotonic() < limit and rows.exists():
+        time.sleep(BRIEFLY / 20)
+        row = _skip_locked(rows, using).first()
+    return row
 
 
 def _attempt(row: Delivery, using: str) -> None:
