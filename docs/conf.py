@@ -16,7 +16,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "conf.settings")
 os.environ["OUTBOX"] = "1"  # the register is documented too
 
 import django  # noqa: E402  (the path comes first)
-import hebergement  # noqa: E402
+import hebergement  # noqa: E402  (likewise)
 
 django.setup()
 

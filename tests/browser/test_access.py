@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.docs.pages import KINDS, LANGUAGES, SITE, address_of, built_pages
 
 from .contrast import with_contrast
+from .screens import Theme
 
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
 WIDE, NARROW = 1440, 360  # under 1312, the table of contents is in a drawer
@@ -60,8 +61,8 @@ def axe(
     return found
 
 
-def see(page: Page, theme: str, width: int) -> None:
-    page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+def see(page: Page, theme: Theme, width: int) -> None:
+    page.emulate_media(color_scheme=theme)
     page.set_viewport_size({"width": width, "height": 900})
 
 

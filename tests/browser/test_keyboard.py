@@ -3,14 +3,12 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.docs.pages import KINDS, LANGUAGES, address_of
 
 from .contrast import with_contrast
-
-PHONE = {"width": 360, "height": 740}
-DESKTOP = {"width": 1440, "height": 900}
+from .screens import DESKTOP, PHONE, Theme
 
 # Each element that Tab stops at, focused in turn; what is wrong with the mark it then shows.
 UNMARKED = with_contrast("""() => {
@@ -52,16 +50,16 @@ def tab_to(page: Page, selector: str, at_most: int = 120) -> None:
 
 @pytest.fixture(autouse=True)
 def _desktop(reader: Page) -> None:
-    reader.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
+    reader.set_viewport_size(DESKTOP)
     reader.emulate_media(color_scheme="light")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_the_first_tab_skips_to_the_content(
-    reader: Page, language: str, size: dict[str, int]
+    reader: Page, language: str, size: ViewportSize
 ) -> None:
-    reader.set_viewport_size(size)  # type: ignore[arg-type]
+    reader.set_viewport_size(size)
     reader.goto(f"/{language}/guides/tester.html")
 
     reader.keyboard.press("Tab")
@@ -127,8 +125,8 @@ def test_the_copy_button_works_and_says_so(reader: Page, language: str) -> None:
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_the_theme_is_changed(reader: Page, size: dict[str, int]) -> None:
-    reader.set_viewport_size(size)  # type: ignore[arg-type]
+def test_the_theme_is_changed(reader: Page, size: ViewportSize) -> None:
+    reader.set_viewport_size(size)
     reader.goto("/fr/guides/tester.html")
 
     tab_to(reader, ".theme-toggle")
@@ -143,7 +141,7 @@ def test_the_theme_is_changed(reader: Page, size: dict[str, int]) -> None:
     [("fr", "Afficher ou masquer la navigation"), ("en", "Show or hide the navigation")],
 )
 def test_the_menu_opens_and_closes_on_a_phone(reader: Page, language: str, name: str) -> None:
-    reader.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    reader.set_viewport_size(PHONE)
     reader.goto(f"/{language}/guides/tester.html")
     button = reader.get_by_role("button", name=name)
     drawer = reader.locator(".sidebar-drawer")
@@ -167,7 +165,7 @@ def test_the_menu_opens_and_closes_on_a_phone(reader: Page, language: str, name:
 
 
 def test_the_table_of_contents_opens_on_a_phone(reader: Page) -> None:
-    reader.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    reader.set_viewport_size(PHONE)
     reader.goto("/fr/guides/tester.html")
 
     tab_to(reader, "button.toc-header-icon", 6)
@@ -181,7 +179,7 @@ def test_the_table_of_contents_opens_on_a_phone(reader: Page) -> None:
 
 
 def test_a_drawer_closes_when_the_focus_leaves_it(reader: Page) -> None:
-    reader.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    reader.set_viewport_size(PHONE)
     reader.goto("/fr/guides/tester.html")
     tab_to(reader, "button.nav-overlay-icon", 3)
     reader.keyboard.press("Enter")
@@ -205,7 +203,7 @@ def test_a_group_of_pages_unfolds(reader: Page) -> None:
 
 
 def test_wide_code_scrolls_with_the_arrows(reader: Page) -> None:
-    reader.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    reader.set_viewport_size(PHONE)
     reader.goto("/fr/guides/tester.html")
 
     tab_to(reader, "pre")
@@ -216,8 +214,8 @@ def test_wide_code_scrolls_with_the_arrows(reader: Page) -> None:
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("name", ["guides/tester", "modules/event_bus"])
-def test_every_stop_is_in_sight(reader: Page, name: str, size: dict[str, int]) -> None:
-    reader.set_viewport_size(size)  # type: ignore[arg-type]
+def test_every_stop_is_in_sight(reader: Page, name: str, size: ViewportSize) -> None:
+    reader.set_viewport_size(size)
     reader.goto(f"/fr/{name}.html")
     hidden = []
     stops = 0
@@ -234,7 +232,7 @@ def test_every_stop_is_in_sight(reader: Page, name: str, size: dict[str, int]) -
 
 def test_the_header_of_a_phone_covers_no_stop(reader: Page) -> None:
     """En remontant la page, ce qui prend le focus arrive par le haut, où se tient l’en-tête."""
-    reader.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    reader.set_viewport_size(PHONE)
     reader.goto("/fr/modules/event_bus.html")
     reader.locator("footer a").last.focus()
     covered = []
@@ -256,11 +254,11 @@ def test_the_header_of_a_phone_covers_no_stop(reader: Page) -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_what_has_the_focus_shows_it(reader: Page, language: str, name: str, theme: str) -> None:
-    reader.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+def test_what_has_the_focus_shows_it(reader: Page, language: str, name: str, theme: Theme) -> None:
+    reader.emulate_media(color_scheme=theme)
     reader.goto(address_of(language, name))
     for size in (DESKTOP, PHONE):
-        reader.set_viewport_size(size)  # type: ignore[arg-type]
+        reader.set_viewport_size(size)
         reader.keyboard.press("Tab")  # from now on the focus is a keyboard’s
         seen, unmarked = reader.evaluate(UNMARKED)
 
@@ -272,7 +270,7 @@ def test_the_menu_opens_on_a_phone_without_javascript(chromium: Browser, address
     context = chromium.new_context(
         base_url=address,
         java_script_enabled=False,
-        viewport=PHONE,  # type: ignore[arg-type]
+        viewport=PHONE,
     )
     page = context.new_page()
     page.goto("/fr/guides/tester.html")

@@ -5,6 +5,8 @@ from playwright.sync_api import Page
 
 from tests.docs.pages import KINDS, LANGUAGES, address_of, built_pages
 
+from .screens import A4, Theme
+
 # The theme lets the content of a narrow page scroll sideways by itself: the document would not
 # tell. So: nothing but code and tables scrolls, and nothing else reaches beyond the window.
 OVERFLOW = """() => {
@@ -34,7 +36,6 @@ NOT_PRINTED = [
     ".copybtn", ".back-to-top", ".headerlink", ".related-pages", ".skip-to-content",
     ".sidebar-search",
 ]  # fmt: skip
-A4 = {"width": 680, "height": 1000}  # what is left between the margins, in CSS pixels
 
 
 @pytest.mark.parametrize("name", built_pages())
@@ -56,7 +57,7 @@ def test_nothing_overflows(reader: Page, language: str, name: str) -> None:
 
     assert found == [], f"{language}/{name}"
 
-    reader.set_viewport_size(A4)  # type: ignore[arg-type]
+    reader.set_viewport_size(A4)
     reader.emulate_media(media="print")
 
     assert reader.evaluate(CLIPPED) == [], f"{language}/{name}, printed"
@@ -80,9 +81,9 @@ def test_the_text_is_really_doubled(reader: Page) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", KINDS)
-def test_a_page_prints_alone_and_black_on_white(reader: Page, name: str, theme: str) -> None:
-    reader.set_viewport_size(A4)  # type: ignore[arg-type]
-    reader.emulate_media(media="screen", color_scheme=theme)  # type: ignore[arg-type]
+def test_a_page_prints_alone_and_black_on_white(reader: Page, name: str, theme: Theme) -> None:
+    reader.set_viewport_size(A4)
+    reader.emulate_media(media="screen", color_scheme=theme)
     reader.goto(address_of("fr", name))
     reader.evaluate("(theme) => { document.body.dataset.theme = theme }", theme)
     if name == "guides/tester":

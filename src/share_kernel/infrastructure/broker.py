@@ -11,7 +11,7 @@ from .logs import logger
 try:
     import celery
 except ImportError:  # Celery is optional
-    celery = None  # type: ignore[assignment]
+    celery = None  # type: ignore[assignment]  # a module to mypy, whatever happens
 
 # Called with each failure that the transport is about to retry.
 OnRetry: TypeAlias = Callable[[Exception], None]
