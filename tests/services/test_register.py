@@ -165,6 +165,36 @@ def test_two_processes_writing_burn_no_attempt(durable: Stack, label: str) -> No
     assert len(quiet.effects(label)) == 120
 
 
+def test_a_rival_that_holds_the_row_for_an_instant_costs_no_attempt(
+    durable: Stack, label: str
+) -> None:
+    """Il l’a verrouillée juste après la réclamation, pour constater qu’il arrive trop tard."""
+    if not durable.database_url.startswith("postgresql"):
+        return
+    quiet = replace(durable, broker_url="")
+    quiet.run(
+        f"""
+        import threading
+        import psycopg
+        from src.share_kernel.infrastructure.outbox import delivering
+        from src.share_kernel.infrastructure.outbox.relay import relay
+        claim = delivering._claim
+        def claim_then_be_rivalled(pk, using):
+            claimed = claim(pk, using)
+            rival = psycopg.connect({quiet.database_url!r})
+            rival.execute("SELECT 1 FROM share_kernel_outbox_delivery FOR UPDATE")
+            threading.Timer(0.05, rival.close).start()
+            return claimed
+        delivering._claim = claim_then_be_rivalled
+        publish_event(Marked(label={label!r}))
+        relay(execute=True)
+        """
+    )
+
+    assert states(quiet) == {"done": 1}
+    assert quiet.query("SELECT attempts FROM share_kernel_outbox_delivery") == [(1,)]
+
+
 def test_a_restarted_database_is_survived(durable: Stack, label: str) -> None:
     """Toutes les connexions sont coupées par le serveur, comme quand il redémarre."""
     if not durable.database_url.startswith("postgresql"):
