@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from .domain import domain_event
+from .domain import event_types
 from .domain.domain_event import DomainEvent
 from .infrastructure import broker
 from .infrastructure.dispatch import Dispatch
@@ -36,7 +36,7 @@ def isolated_bus() -> Iterator[EventBus]:
     """
     subscriptions, recorders = event_bus._subscriptions, event_bus._recorders
     enrol = event_bus._enrol
-    event_types = dict(domain_event._event_types)
+    known = event_types.snapshot()
     tripped_at = broker.breaker.tripped_at
     try:
         yield event_bus
@@ -44,8 +44,7 @@ def isolated_bus() -> Iterator[EventBus]:
         event_bus._subscriptions, event_bus._recorders = subscriptions, recorders
         event_bus._plans = {}
         event_bus._enrol = enrol
-        domain_event._event_types.clear()
-        domain_event._event_types.update(event_types)
+        event_types.restore(known)
         broker.breaker.tripped_at = tripped_at
 
 

@@ -1,4 +1,4 @@
-"""L’événement du domaine et le registre des types d’événements.
+"""L’événement du domaine, et comment une classe en devient un.
 
 Ce module ne connaît ni Django ni Celery.
 """
@@ -6,7 +6,6 @@ Ce module ne connaît ni Django ni Celery.
 from __future__ import annotations
 
 import copy
-import difflib
 import functools
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from .errors import (
     UnknownEventTypeError,
     UnknownHandlerError,
 )
+from .event_types import event_types, get_event_class
 
 __all__ = [
     "DomainEvent",
@@ -51,8 +51,6 @@ _REQUIRED = (
     "correlation_id",
     "occurred_at",
 )  # defaults exist, but a payload must carry the real ones
-
-_event_types: dict[str, type[DomainEvent]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,28 +173,10 @@ def register_event(cls: type[E]) -> type[E]:
     """
     if not issubclass(cls, DomainEvent):
         raise EventDefinitionError(f"{cls.__qualname__} does not inherit from DomainEvent.")
-    for fault in declaration.faults(cls, _event_types):
+    for fault in declaration.faults(cls, event_types):
         raise EventDefinitionError(f"{cls.__module__}.{cls.__qualname__}: {fault}")
-    _event_types[cls.event_type] = cls
+    event_types[cls.event_type] = cls
     return cls
-
-
-def get_event_class(event_type: str) -> type[DomainEvent]:
-    """Renvoie la classe enregistrée sous le nom *event_type*.
-
-    Raises:
-        UnknownEventTypeError: aucune ; le message propose le nom le plus proche.
-    """
-    try:
-        return _event_types[event_type]
-    except KeyError:
-        close = difflib.get_close_matches(event_type, _event_types, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise UnknownEventTypeError(
-            f"No event class is registered as {event_type!r}.{hint} "
-            "Decorate it with @register_event and import its module at start-up, "
-            "for instance from a handlers.py."
-        ) from None
 
 
 def _wire_name_in(data: object) -> str:
