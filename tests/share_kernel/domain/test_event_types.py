@@ -2,7 +2,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from src.share_kernel.domain import domain_event
 from src.share_kernel.domain.domain_event import DomainEvent, register_event
 from src.share_kernel.domain.errors import UnknownEventTypeError
 from src.share_kernel.domain.event_types import event_types, get_event_class, restore, snapshot
@@ -36,9 +35,3 @@ def test_restoring_a_snapshot_gives_back_a_replaced_class() -> None:
     restore(before)
 
     assert get_event_class("tests.kept") is first
-
-
-def test_the_registry_itself_stays_the_same_object() -> None:
-    restore(snapshot())
-
-    assert domain_event.event_types is event_types
