@@ -18,7 +18,6 @@ from sybil import Document, Example, Region, Sybil
 from sybil.integration.pytest import SybilItem
 
 from src.share_kernel.infrastructure import dispatch
-from src.share_kernel.infrastructure.event_bus import event_bus
 from src.share_kernel.testing import isolated_bus
 
 # Pages that speak of a project where the durable register is installed.
@@ -119,7 +118,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _unplug_the_register() -> None:
     """Les réglages de test installent le registre ; le branchent ceux qui en parlent."""
-    event_bus.enrol_with(dispatch.enrol_for_celery)
+    dispatch.enrol_with(None)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +133,7 @@ def _page(
         if request.node.path.stem in DURABLE_PAGES:
             from src.share_kernel.infrastructure.outbox import enrolment
 
-            event_bus.enrol_with(enrolment.enrol)
+            dispatch.enrol_with(enrolment.enrol)
         yield
         call_command("flush", interactive=False, verbosity=0)
 

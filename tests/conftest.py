@@ -3,7 +3,8 @@ from collections.abc import Iterator
 import pytest
 
 from src.share_kernel import testing
-from src.share_kernel.infrastructure.event_bus import EventBus, event_bus
+from src.share_kernel.infrastructure import dispatch
+from src.share_kernel.infrastructure.event_bus import EventBus
 
 pytest_plugins = ["src.share_kernel.pytest_plugin"]
 
@@ -20,4 +21,4 @@ def outbox() -> None:
     """Branche le registre durable, que les réglages de test installent débranché."""
     from src.share_kernel.infrastructure.outbox import enrolment  # after django.setup()
 
-    event_bus.enrol_with(enrolment.enrol)
+    dispatch.enrol_with(enrolment.enrol)

@@ -15,10 +15,11 @@ class ShareKernelConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Enregistre les vérifications et la tâche Celery, puis importe les ``handlers``."""
+        """Enregistre les vérifications, branche Celery, puis importe les ``handlers``."""
         from . import checks  # noqa: F401  (importing registers them)
 
         if find_spec("celery"):
-            # Celery’s autodiscovery looks for <app>.tasks, and would not see this one.
-            from .infrastructure import tasks  # noqa: F401
+            from .infrastructure import celery_transport, dispatch
+
+            dispatch.send_with(celery_transport.CeleryTransport())
         autodiscover_modules("handlers")

@@ -21,6 +21,7 @@ _VALID: dict[str, Callable[[Any], bool]] = {
     "MAX_ATTEMPTS": lambda value: type(value) is int and value >= 1,
     "BREAKER_SECONDS": lambda value: type(value) in (int, float) and value >= 0,
     "LOG_PAYLOAD": lambda value: type(value) is bool,
+    "CHECK_PAYLOADS": lambda value: value is None or type(value) is bool,
 }
 _BROKER_SETTINGS = ("CELERY_BROKER_URL", "CELERY_BROKER_WRITE_URL", "BROKER_URL")
 _FAIL_FAST: dict[str | None, tuple[str, ...]] = {

@@ -30,6 +30,6 @@ def record_events() -> Iterator[list[DomainEvent]]:
 
 
 @pytest.fixture
-def deliver_pending() -> Callable[..., int]:
+def deliver_pending() -> Callable[..., list[str]]:
     """La fonction qui livre ce qui attend le commit du test."""
     return testing.deliver_pending

@@ -1,4 +1,4 @@
-"""Aides de test : isoler le bus, relever ce qui est publié, livrer sans attendre le commit.
+"""Aides de test : isoler le bus, relever ce qui est publié, livrer sans attendre le commit.
 
 Ce module n’a pas besoin de pytest. Avec pytest, ``pytest_plugin`` en fait des fixtures.
 """
@@ -9,20 +9,21 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from .domain import event_types
-from .domain.domain_event import DomainEvent
+from .domain.domain_event import DomainEvent, get_event_class
 from .infrastructure import broker
-from .infrastructure.dispatch import Dispatch
+from .infrastructure.dispatch import AfterCommit, Dispatch, slots
 from .infrastructure.event_bus import EventBus, event_bus
-from .infrastructure.subscriptions import Subscription
-
-Attempt = Callable[[Dispatch, Subscription], None]
+from .infrastructure.handling import Verdict
+from .infrastructure.registry import registry
 
 __all__ = ["deliver_pending", "isolated_bus", "record_events"]
+
+Only: TypeAlias = type[DomainEvent] | Callable[..., object]
 
 
 @contextmanager
@@ -34,23 +35,21 @@ def isolated_bus() -> Iterator[EventBus]:
     Yields:
         Le bus global.
     """
-    subscriptions, recorders = event_bus._subscriptions, event_bus._recorders
-    enrol = event_bus._enrol
-    known = event_types.snapshot()
+    subscriptions, classes = registry.snapshot(), event_types.snapshot()
+    enrol, transport = slots.enrol, slots.transport
     tripped_at = broker.breaker.tripped_at
     try:
         yield event_bus
     finally:
-        event_bus._subscriptions, event_bus._recorders = subscriptions, recorders
-        event_bus._plans = {}
-        event_bus._enrol = enrol
-        event_types.restore(known)
+        registry.restore(subscriptions)
+        event_types.restore(classes)
+        slots.enrol, slots.transport = enrol, transport
         broker.breaker.tripped_at = tripped_at
 
 
 @contextmanager
 def record_events() -> Iterator[list[DomainEvent]]:
-    """Relève les événements publiés dans le bloc ; les handlers s’exécutent comme d’habitude.
+    """Relève les événements publiés dans le bloc ; les handlers s’exécutent comme d’habitude.
 
     Un événement est relevé à sa publication, que la transaction soit ensuite validée ou non.
 
@@ -59,61 +58,77 @@ def record_events() -> Iterator[list[DomainEvent]]:
     """
     events: list[DomainEvent] = []
     recorder = events.append
-    event_bus._recorders = (*event_bus._recorders, recorder)
-    event_bus._plans = {}
+    registry.record(recorder)
     try:
         yield events
     finally:
-        event_bus._recorders = tuple(item for item in event_bus._recorders if item is not recorder)
-        event_bus._plans = {}
+        registry.stop_recording(recorder)
 
 
-def deliver_pending(using: str = DEFAULT_DB_ALIAS) -> int:
+def deliver_pending(using: str = DEFAULT_DB_ALIAS, *, only: Only | None = None) -> list[str]:
     """Exécute maintenant les handlers asynchrones qui attendent le commit d’un ``TestCase``.
 
     Chaque événement passe par JSON, comme vers un worker. Les événements que ces handlers
     publient sont livrés aussi. Tous les handlers s’exécutent, puis un échec remonte.
+    Ce que ``setUpTestData`` a publié n’est livré que si cette fonction y est appelée.
 
     Args:
         using: l’alias de la base de données du test.
+        only: une classe d’événements, ou un handler ; le reste attend toujours.
 
     Returns:
-        Combien de handlers se sont exécutés.
+        Les noms des handlers qui se sont exécutés, dans l’ordre.
 
     Raises:
-        Exception: ce qu’un handler a levé ; un ``ExceptionGroup`` s’ils sont plusieurs.
+        Exception: ce qu’un handler a levé ; un ``ExceptionGroup`` s’ils sont plusieurs.
     """
-    count, errors = 0, []
-    while pending := _take_pending(using):
-        for item, attempt in pending:
-            for subscription in item.subscriptions:
-                count += 1
-                try:
-                    attempt(item, subscription)
-                except Exception as error:
-                    error.add_note(
-                        f"In async handler {subscription.name} of event "
-                        f"{item.payload['event_type']} {item.payload['event_id']}."
-                    )
-                    errors.append(error)
+    names: list[str] = []
+    errors: list[BaseException] = []
+    while pending := _take_pending(using, only):
+        for item, deliver in pending:
+            names.append(item.subscription.name)
+            error = deliver(_through_json(item)).error
+            if error:
+                error.add_note(
+                    f"In async handler {item.subscription.name} of event "
+                    f"{item.payload['event_type']} {item.payload['event_id']}."
+                )
+                errors.append(error)
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        raise ExceptionGroup(f"{len(errors)} async handlers failed", errors)
-    return count
+        raise BaseExceptionGroup(f"{len(errors)} async handlers failed", errors)
+    return names
 
 
-def _take_pending(using: str) -> list[tuple[Dispatch, Attempt]]:
+def _take_pending(
+    using: str, only: Only | None
+) -> list[tuple[Dispatch, Callable[[Dispatch], Verdict]]]:
     """Retire nos rappels de la transaction du test, comme le fait ``captureOnCommitCallbacks``."""
-    connection, ours, others = connections[using], [], []
-    for entry in connection.run_on_commit:
-        callback: Any = entry[1]
-        if hasattr(callback, "batch"):
-            ours += [(_through_json(item), callback.attempt) for item in callback.batch]
-        else:
-            others.append(entry)
-    connection.run_on_commit = others
-    return ours
+    connection: Any = connections[using]
+    taken = []
+    for entry in list(connection.run_on_commit):
+        after = getattr(entry[1], "__self__", None)
+        if not isinstance(after, AfterCommit) or _belongs_to_the_class(connection, entry[0]):
+            continue
+        wanted = [item for item in after.batch if only is None or _is_wanted(item, only)]
+        taken += [(item, after.deliver) for item in wanted]
+        after.batch = [item for item in after.batch if item not in wanted]
+        if not after.batch:
+            connection.run_on_commit.remove(entry)
+    return taken
+
+
+def _belongs_to_the_class(connection: Any, savepoints: set[str]) -> bool:
+    """Ce que ``setUpTestData`` a publié survit au test : le suivant doit le trouver pareil."""
+    in_a_test = [block for block in connection.atomic_blocks if block._from_testcase]
+    return len(in_a_test) > 1 and connection.savepoint_ids[0] not in savepoints
+
+
+def _is_wanted(item: Dispatch, only: Only) -> bool:
+    if isinstance(only, type) and issubclass(only, DomainEvent):
+        return issubclass(get_event_class(item.payload["event_type"]), only)
+    return item.subscription.handler == only
 
 
 def _through_json(item: Dispatch) -> Dispatch:

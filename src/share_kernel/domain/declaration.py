@@ -7,18 +7,16 @@ Certains types passent une conversion sans erreur et changent en route. Ils sont
 from __future__ import annotations
 
 import dataclasses
-import re
 import typing
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from msgspec import inspect as types
 
+from .event_types import WIRE_NAME_LENGTH, is_wire_name
+
 if TYPE_CHECKING:
     from .domain_event import DomainEvent
-
-_WIRE_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
-_WIRE_NAME_MAX = 200  # the width of a column of the delivery register
 
 _STRINGS = (
     types.StrType,
@@ -63,13 +61,13 @@ def _name_faults(
     cls: type[DomainEvent], registered: Mapping[str, type[DomainEvent]]
 ) -> Iterator[str]:
     name = getattr(cls, "event_type", None)
-    if not isinstance(name, str) or not _WIRE_NAME.fullmatch(name) or len(name) > _WIRE_NAME_MAX:
+    if not is_wire_name(name):
         yield (
             f"event_type is {name!r}. Give the event a name in lower case, context.fact, of at "
-            f"most {_WIRE_NAME_MAX} characters, for instance event_type = 'invoice.approved'."
+            f"most {WIRE_NAME_LENGTH} characters, for instance event_type = 'invoice.approved'."
         )
         return
-    other = registered.get(name)
+    other = registered.get(cls.event_type)
     if other and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
         yield (
             f"the name {name!r} is taken by {other.__module__}.{other.__qualname__}. "

@@ -23,6 +23,7 @@ from .errors import (
     PermanentFailure,
     RetryAfter,
     SubscriptionError,
+    UnfinishedHandlerError,
     UnknownEventTypeError,
     UnknownHandlerError,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "PermanentFailure",
     "RetryAfter",
     "SubscriptionError",
+    "UnfinishedHandlerError",
     "UnknownEventTypeError",
     "UnknownHandlerError",
     "get_event_class",

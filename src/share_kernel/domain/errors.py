@@ -29,6 +29,10 @@ class UnknownHandlerError(DomainEventError, LookupError):
     """Aucun handler asynchrone n’est abonné sous ce nom dans ce processus."""
 
 
+class UnfinishedHandlerError(DomainEventError, RuntimeError):
+    """Un handler est revenu, mais ce qu’il a fait est annulé ou n’a pas eu lieu."""
+
+
 class PermanentFailure(DomainEventError):
     """À lever dans un handler asynchrone pour renoncer sans autre essai."""
 

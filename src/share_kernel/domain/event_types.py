@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING
 
 from .errors import UnknownEventTypeError
 
 if TYPE_CHECKING:
     from .domain_event import DomainEvent
+
+_WIRE_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+WIRE_NAME_LENGTH = 200  # the width of a column of the delivery register
 
 event_types: dict[str, type[DomainEvent]] = {}
 """Chaque classe enregistrée, sous son ``event_type``."""
@@ -30,6 +34,15 @@ def get_event_class(event_type: str) -> type[DomainEvent]:
             "Decorate it with @register_event and import its module at start-up, "
             "for instance from a handlers.py."
         ) from None
+
+
+def is_wire_name(name: object) -> bool:
+    """Dit si *name* peut nommer un événement : ``contexte.fait``, en minuscules."""
+    return (
+        isinstance(name, str)
+        and len(name) <= WIRE_NAME_LENGTH
+        and _WIRE_NAME.fullmatch(name) is not None
+    )
 
 
 def snapshot() -> dict[str, type[DomainEvent]]:

@@ -1,15 +1,18 @@
-"""Le broker de Celery : est-il là, et que faire quand il échoue."""
+"""Le broker de Celery : est-il là, et à qui la faute quand un envoi échoue."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import enum
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from .breaker import CircuitBreaker
-from .logs import logger
+from .logs import logger, text_of
 
 try:
     import celery
+    from celery.exceptions import QueueNotFound
+    from kombu.exceptions import EncodeError, OperationalError
 except ImportError:  # Celery is optional
     celery = None  # type: ignore[assignment]  # a module to mypy, whatever happens
 
@@ -21,11 +24,25 @@ breaker = CircuitBreaker()
 _DECISIVE = ("broker_url", "broker_write_url", "task_always_eager")
 _answers: dict[tuple[object, ...], bool] = {}
 
+# AMQP’s codes for what is wrong with one message: it is too large, or its queue is missing,
+# locked, or declared with other arguments.
+_ABOUT_ONE_MESSAGE = (311, 404, 405, 406)
+
+
+class Outcome(enum.Enum):
+    """Ce qu’un envoi est devenu."""
+
+    SENT = "sent"
+    REFUSED = "refused"
+    """La faute est à ce message : le suivant peut partir."""
+    BROKEN = "broken"
+    """Le broker manque : le suivant échouerait aussi."""
+
 
 def is_available() -> bool:
-    """Dit si Celery est installé et configuré avec un broker ; ne l’interroge pas.
+    """Dit si Celery est installé et configuré avec un broker ; ne l’interroge pas.
 
-    Sous ``task_always_eager`` rien ne part : le repli fait de même, une seule fois.
+    Sous ``task_always_eager`` rien ne part : le repli fait de même, une seule fois.
     """
     conf = celery_conf()
     if conf is None:
@@ -44,37 +61,69 @@ def celery_conf() -> Any:
 
 
 def broker_url(conf: Any) -> Any:
-    """Renvoie l’adresse du broker où publier : un texte, une liste, ou rien."""
+    """Renvoie l’adresse du broker où publier : un texte, une liste, ou rien."""
     return conf.broker_write_url or conf.broker_url
 
 
-def attempt(send: Callable[[OnRetry], object], about: str) -> bool:
-    """Appelle *send* ; en cas d’échec, ouvre le disjoncteur, prévient et renvoie ``False``."""
+def attempt(
+    send: Callable[[OnRetry], object], about: str, queue: str | None = None
+) -> tuple[Outcome, Exception | None]:
+    """Appelle *send* et dit ce qui est arrivé ; une panne du broker ouvre le disjoncteur."""
     failures: list[Exception] = []
     try:
         send(failures.append)
     except Exception as error:  # whatever the transport raises, the event must survive
+        if _is_about_one_message(error):
+            _log_refused(about, queue, error)
+            return Outcome.REFUSED, error
         breaker.trip()
-        failures.append(error)
-        doubt = (
-            "No connection was made, so nothing was sent."
-            if all(map(_never_left, failures))
-            else "The message may have arrived all the same, so a handler may run twice."
-        )
-        logger.warning(
-            "The broker failed on %s: %s. %s Events take the other path until it is tried again.",
-            about,
-            str(error).rstrip("."),
-            doubt,
-        )
-        return False
-    return True
+        _log_broken(about, [*failures, error])
+        return Outcome.BROKEN, error
+    return Outcome.SENT, None
 
 
-def _never_left(error: BaseException | None) -> bool:
-    """Connexion refusée, ou transport dont il manque une bibliothèque."""
+def _is_about_one_message(error: BaseException) -> bool:
+    if isinstance(error, OperationalError) and error.__cause__:  # kombu wraps what it recognises
+        error = error.__cause__
+    return (
+        isinstance(error, QueueNotFound | EncodeError | UnicodeError)
+        or getattr(error, "reply_code", None) in _ABOUT_ONE_MESSAGE
+        or type(error).__name__ == "MessageNacked"  # a class of amqp, which may not be installed
+    )
+
+
+def _log_refused(about: str, queue: str | None, error: Exception) -> None:
+    where = f"queue {queue!r}" if queue else "the default queue"
+    logger.error(
+        "The broker refused %s for %s: %s: %s. Correct the queue or the message; "
+        "the others leave meanwhile.",
+        about,
+        where,
+        type(error).__name__,
+        text_of(error).rstrip("."),
+    )
+
+
+def _log_broken(about: str, failures: list[Exception]) -> None:
+    doubt = (
+        "No connection was made, so nothing was sent."
+        if all(any(map(_never_left, _causes(failure))) for failure in failures)
+        else "The message may have arrived all the same, so a handler may run twice."
+    )
+    logger.warning(
+        "The broker failed on %s: %s. %s Events take the other path until it is tried again.",
+        about,
+        text_of(failures[-1]).rstrip("."),
+        doubt,
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if isinstance(error, ConnectionRefusedError | ImportError):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
+
+
+def _never_left(error: BaseException) -> bool:
+    """Connexion refusée, ou transport dont il manque une bibliothèque."""
+    return isinstance(error, ConnectionRefusedError | ImportError)

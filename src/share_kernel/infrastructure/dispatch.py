@@ -1,56 +1,104 @@
-"""Ce qui se passe après le commit : Celery, ou le repli dans le processus."""
+"""Un événement pour un handler, du commit jusqu’à un worker ou jusqu’ici. Ne connaît pas Celery."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from django.db import transaction
+from django.db import connections
 
-from ..domain.domain_event import DomainEvent
-from . import broker
-from .handling import handle
-from .logs import log_given_up
+from .handling import Verdict, attempt
+from .logs import identify, log_given_up
 from .subscriptions import Subscription
+
+BATCH_SIZE = 100  # handlers in one message
 
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Un événement publié et les handlers asynchrones qui l’attendent."""
+    """Un événement publié et un handler asynchrone qui l’attend."""
 
     payload: dict[str, Any]
-    subscriptions: tuple[Subscription, ...]
+    subscription: Subscription
     depth: int
     using: str
     planned_at: float = field(default_factory=time.monotonic)
 
 
+# What one call publishes, so under one savepoint.
 Batch: TypeAlias = Sequence[Dispatch]
 
-# Takes charge of a batch in the publisher’s transaction. The durable register is another one.
+# Takes charge of a batch in the publisher’s transaction.
 Enrol: TypeAlias = Callable[[Batch], None]
 
 
-def after_commit(
-    batch: Batch,
-    then: Callable[[Batch], None],
-    attempt: Callable[[Dispatch, Subscription], None] | None = None,
-) -> None:
-    """Appelle *then* quand la transaction qui publie est validée, jamais si elle est annulée.
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Un message à envoyer, et ce qu’il contient."""
+
+    task: str
+    args: tuple[Any, ...]
+    content: tuple[Any, ...]
+    about: str
+    queue: str | None
+    alone: Callable[[Any], Message]
+    """Fait un message d’un seul élément du contenu."""
+
+
+class Unsent(NamedTuple):
+    """Un élément qui n’est pas parti."""
+
+    item: Any
+    refusal: BaseException | None
+    """Ce qui tient à ce message ; ``None`` si c’est le broker qui manque."""
+
+
+class Transport(Protocol):
+    """Ce qui porte des messages à d’autres processus."""
+
+    def is_configured(self) -> bool:
+        """Dit s’il y a quelqu’un à qui envoyer."""
+
+    def is_ready(self, planned_at: float = math.inf) -> bool:
+        """Dit si un travail prévu à *planned_at* peut être envoyé ; n’interroge personne."""
+
+    def post(self, messages: Iterable[Message]) -> list[Unsent]:
+        """Envoie des messages ; renvoie ce qui n’est pas parti, et ne lève rien."""
+
+
+class _Slots:
+    """Ce que d’autres applications branchent, dans n’importe quel ordre."""
+
+    enrol: Enrol | None = None
+    transport: Transport | None = None
+
+
+slots = _Slots()
+
+
+def enrol_with(enrol: Enrol | None) -> None:
+    """Choisit ce qui prend en charge un lot avant le commit : rien, ou un registre.
 
     Args:
-        batch: ce qui est publié d’un seul appel, donc sous un même point de sauvegarde.
-        then: envoie ou exécute le lot.
-        attempt: exécute un handler ici, pour ``deliver_pending()``.
+        enrol: appelé dans la transaction de celui qui publie, avec ce qu’il publie d’un coup.
     """
+    slots.enrol = enrol
 
-    def run() -> None:  # a def: on Django 5.2, robust=True fails on a functools.partial
-        then(batch)
 
-    run.batch, run.attempt = batch, attempt or attempt_here  # type: ignore[attr-defined]
-    transaction.on_commit(run, using=batch[0].using, robust=True)
+def send_with(transport: Transport | None) -> None:
+    """Choisit ce qui porte les messages après le commit : rien, Celery, ou un autre moteur."""
+    slots.transport = transport
+
+
+def enrol(batch: Batch) -> None:
+    """Confie un lot au registre s’il y en a un, sinon à ce qui suit le commit."""
+    if slots.enrol:
+        slots.enrol(batch)
+    else:
+        after_commit(batch, send_or_run)
 
 
 def enrol_in_process(batch: Batch) -> None:
@@ -58,41 +106,93 @@ def enrol_in_process(batch: Batch) -> None:
     after_commit(batch, run_here)
 
 
-def enrol_for_celery(batch: Batch) -> None:
-    """Prévoit l’envoi à Celery après le commit, avec repli dans le processus."""
-    after_commit(batch, send_or_run)
+class AfterCommit:
+    """Ce qu’un lot attend du commit. ``deliver_pending()`` le reconnaît, et livre lui-même."""
+
+    def __init__(
+        self, batch: Batch, then: Callable[[Batch], None], deliver: Callable[[Dispatch], Verdict]
+    ) -> None:
+        self.batch, self.then, self.deliver = batch, then, deliver
+
+    def run(self) -> None:
+        """Envoie ou exécute le lot."""
+        self.then(self.batch)
+
+
+def run_dispatch(item: Dispatch) -> Verdict:
+    """Essaie un handler ici, une fois."""
+    return attempt(item.payload, item.subscription, item.depth, item.using)
+
+
+def after_commit(
+    batch: Batch,
+    then: Callable[[Batch], None],
+    deliver: Callable[[Dispatch], Verdict] = run_dispatch,
+) -> None:
+    """Appelle *then* quand la transaction qui publie est validée, jamais si elle est annulée.
+
+    Args:
+        batch: ce qui est publié d’un seul appel, donc sous un même point de sauvegarde.
+        then: envoie ou exécute le lot.
+        deliver: essaie un handler ici, pour ``deliver_pending()``.
+    """
+    connection = connections[batch[0].using]
+    # Not connection.on_commit: while a handler runs, that one is for the handler’s own callbacks.
+    type(connection).on_commit(connection, AfterCommit(batch, then, deliver).run, robust=True)
 
 
 def send_or_run(batch: Batch) -> None:
-    """Envoie à Celery ; ce qui n’a pas pu l’être s’exécute ici."""
-    unsent = batch
-    if broker.is_available() and not broker.breaker.is_open(batch[0].planned_at):
-        unsent = _send(batch)
-    run_here(unsent)
+    """Envoie à des workers ; ce qui n’a pas pu l’être s’exécute ici."""
+    transport = slots.transport
+    if transport and transport.is_ready(batch[0].planned_at):
+        batch = [unsent.item for unsent in transport.post(messages_for(batch))]
+    run_here(batch)
 
 
 def run_here(batch: Batch) -> None:
-    """Exécute les handlers ici, dans l’ordre ; l’échec de l’un n’arrête pas les autres."""
-    for dispatch in batch:
-        for subscription in dispatch.subscriptions:
-            try:
-                attempt_here(dispatch, subscription)
-            except Exception as error:  # nothing may escape into the request that has committed
-                log_given_up(dispatch.payload, subscription.name, error)
+    """Exécute les handlers ici, dans l’ordre ; l’échec de l’un n’arrête pas les autres."""
+    stop = None
+    for item in batch:
+        verdict = run_dispatch(item)
+        stop = stop or verdict.stop
+        if verdict.error:
+            log_given_up(item.payload, item.subscription.name, verdict.error)
+    if stop:
+        raise stop
 
 
-def attempt_here(dispatch: Dispatch, subscription: Subscription) -> None:
-    """Exécute un handler ici, une fois ; son exception remonte."""
-    event = DomainEvent.from_dict(dispatch.payload)
-    handle(subscription, event, depth=dispatch.depth, using=dispatch.using)
+def messages_for(batch: Batch) -> Iterator[Message]:
+    """Répartit un lot en messages : un handler seul, ou une centaine pour la même file."""
+    if len({id(item.payload) for item in batch}) == 1:  # one event: its handlers run in parallel
+        yield from map(_single, batch)
+        return
+    for queue in dict.fromkeys(item.subscription.queue for item in batch):
+        routed = [item for item in batch if item.subscription.queue == queue]
+        for start in range(0, len(routed), BATCH_SIZE):
+            yield _several(tuple(routed[start : start + BATCH_SIZE]), queue)
 
 
-def _send(batch: Batch) -> Batch:
-    """Envoie le lot en aussi peu de messages que possible ; renvoie ce qui n’est pas parti."""
-    from .tasks import messages_for
+def _single(item: Dispatch) -> Message:
+    return Message(
+        task="share_kernel.dispatch_async_event",
+        args=(item.payload, item.subscription.name, item.depth, item.using),
+        content=(item,),
+        about=f"event {identify(item.payload)}, handler {item.subscription.name}",
+        queue=item.subscription.queue,
+        alone=_single,
+    )
 
-    unsent: list[Dispatch] = []
-    for message in messages_for(batch):
-        if unsent or not broker.attempt(message.send, message.about):
-            unsent += message.content
-    return unsent
+
+def _several(batch: tuple[Dispatch, ...], queue: str | None) -> Message:
+    items = [
+        {"payload": item.payload, "handler": item.subscription.name, "depth": item.depth}
+        for item in batch
+    ]
+    return Message(
+        task="share_kernel.dispatch_async_batch",
+        args=(items, batch[0].using),
+        content=batch,
+        about=f"{len(items)} handlers, the first on event {identify(batch[0].payload)}",
+        queue=queue,
+        alone=_single,
+    )

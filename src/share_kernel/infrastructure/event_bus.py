@@ -1,4 +1,4 @@
-"""Le bus d’événements : publier, s’abonner.
+"""Le bus d’événements : publier, s’abonner.
 
 Les handlers synchrones s’exécutent dans la transaction de celui qui publie.
 Les handlers asynchrones s’exécutent après le commit.
@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import TypeAlias, TypeVar, overload
+from typing import Any, Protocol, TypeAlias, TypeVar, overload
 
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from ..domain.causation import Cause, chain_of, current_cause
 from ..domain.domain_event import (
     DomainEvent,
     EventChainTooDeepError,
     SubscriptionError,
+    UnfinishedHandlerError,
     UnknownEventTypeError,
-    UnknownHandlerError,
     get_event_class,
 )
+from ..domain.event_types import event_types
 from ..domain.payload import travelling
 from . import dispatch, settings
 from .dispatch import Dispatch, Enrol
-from .subscriptions import Handler, Subscription, check_callable, handler_name
+from .registry import Plan, Registry, registry
+from .subscriptions import Handler, Subscription, believe, check_callable, handler_name
 
 __all__ = [
     "EventBus",
@@ -36,46 +38,54 @@ __all__ = [
     "unsubscribe",
 ]
 
+E = TypeVar("E", bound=DomainEvent)
+R = TypeVar("R")
 H = TypeVar("H", bound=Callable[..., object])
 EventType: TypeAlias = str | type[DomainEvent]
-
-# What publishing a class of events does: its sync handlers, then its async subscriptions.
-_Plan: TypeAlias = tuple[tuple[Handler, ...], tuple[Subscription, ...]] | None
 
 # Bound once: publish runs for every event, and these look-ups were a quarter of its cost.
 _get_cause, _set_cause, _reset_cause = current_cause.get, current_cause.set, current_cause.reset
 
 
+class _Decorator(Protocol[E]):
+    """Un décorateur de handlers d’un événement, qui rend la fonction telle quelle."""
+
+    def __call__(self, handler: Callable[[E], R], /) -> Callable[[E], R]: ...
+
+
+class _Connections(threading.local):
+    """Les connexions de ce fil, que Django met dix fois plus longtemps à retrouver."""
+
+    def __init__(self) -> None:
+        self.by_alias: dict[str, Any] = {}
+
+
+_here = _Connections()
+
+
 class EventBus:
     """Relie ceux qui publient un événement à ceux qui y réagissent.
 
-    Le bus global est ``event_bus``. Un autre bus sert rarement : les workers Celery ne
+    Le bus global est ``event_bus``. Un autre bus sert rarement : les workers Celery ne
     connaissent que le bus global, et un autre exécute ses handlers asynchrones dans le processus.
 
     Args:
         enrol: ce qui prend en charge les handlers asynchrones d’un événement publié.
+        registry: les abonnements du bus ; vide par défaut.
     """
 
-    def __init__(self, enrol: Enrol = dispatch.enrol_in_process) -> None:
-        self._enrol = enrol
-        self._lock = threading.Lock()
-        # Copy on write: a publisher reads these without the lock, so they are replaced, never
-        # changed. _plans caches what _subscriptions means for a class and is emptied after it.
-        self._subscriptions: dict[str, tuple[Subscription, ...]] = {}
-        self._recorders: tuple[Handler, ...] = ()
-        self._plans: dict[type[DomainEvent], _Plan] = {}
-
-    def publish(
-        self,
-        event: DomainEvent,
-        using: str = DEFAULT_DB_ALIAS,
-        _batch: list[Dispatch] | None = None,
+    def __init__(
+        self, enrol: Enrol = dispatch.enrol_in_process, registry: Registry | None = None
     ) -> None:
+        self._enrol = enrol
+        self._registry = Registry() if registry is None else registry
+
+    def publish(self, event: DomainEvent, using: str = DEFAULT_DB_ALIAS) -> None:
         """Publie un événement auprès de ses abonnés.
 
-        Les handlers synchrones s’exécutent ici, dans l’ordre des abonnements : une exception
+        Les handlers synchrones s’exécutent ici, dans l’ordre des abonnements : une exception
         remonte et annule la transaction de l’appelant. Les handlers asynchrones sont
-        planifiés pour après le commit : leurs échecs ne remontent jamais ici.
+        planifiés pour après le commit : leurs échecs ne remontent jamais ici.
 
         Args:
             event: un événement d’une classe enregistrée.
@@ -85,39 +95,43 @@ class EventBus:
             UnknownEventTypeError: la classe de l’événement n’est pas enregistrée.
             PayloadError: un handler asynchrone est abonné et une valeur ne voyage pas.
             EventChainTooDeepError: la chaîne d’événements dépasse ``MAX_DEPTH``.
+            UnfinishedHandlerError: un handler synchrone a perdu la transaction, ou n’a rien fait.
         """
         try:
-            plan = self._plans[event.__class__]
+            plan = self._registry.plans[event.__class__]
         except KeyError:
-            plan = self._make_plan(event)
+            plan = self._plan(event)
         if plan is None:
             return
-        handlers, subscriptions = plan
+        handlers, subscriptions, travels = plan
         cause = _get_cause()
         depth = 0 if cause is None else _depth_after(cause, event)
         # Before the first sync handler, which could change a list that the event holds.
-        payload = travelling(event) if subscriptions else None
-        token = _set_cause((event, depth, cause))
-        try:
-            for handler in handlers:
-                handler(event)
-        except Exception as error:
-            error.add_note(self._note(event, handler))
-            raise
-        finally:
-            _reset_cause(token)
-        if payload is not None:
-            planned = Dispatch(payload, subscriptions, depth, using)
-            if _batch is None:
-                self._enrol((planned,))
-            else:
-                _batch.append(planned)
+        payload = travelling(event) if travels else None
+        if handlers:
+            connection = _here.by_alias.get(using) or _connection(using)
+            was_marked = connection.needs_rollback
+            token = _set_cause((event, depth, cause))
+            try:
+                for handler in handlers:
+                    result = handler(event)
+                    if result is not None:
+                        believe(result, _name_of(handler), event)
+            except Exception as error:
+                error.add_note(self._note(event, handler))
+                raise
+            finally:
+                _reset_cause(token)
+            if connection.needs_rollback and not was_marked:
+                raise self._marked(event)
+        if subscriptions and payload is not None:
+            self._enrol([Dispatch(payload, item, depth, using) for item in subscriptions])
 
     def publish_many(self, events: Iterable[DomainEvent], using: str = DEFAULT_DB_ALIAS) -> None:
         """Publie plusieurs événements d’un coup, dans l’ordre.
 
         Les handlers synchrones s’exécutent comme avec :meth:`publish`. Le travail asynchrone
-        part en lots : l’ordre est gardé dans un lot, un handler qui échoue est réessayé seul,
+        part en lots : l’ordre est gardé dans un lot, un handler qui échoue est réessayé seul,
         et un worker tué peut recommencer un lot.
 
         Args:
@@ -125,32 +139,39 @@ class EventBus:
             using: l’alias de la base de données dont le commit est attendu.
 
         Raises:
-            Exception: ce que :meth:`publish` lève ; rien d’asynchrone n’est alors planifié.
+            Exception: ce que :meth:`publish` lève ; rien d’asynchrone n’est alors planifié.
         """
         batch: list[Dispatch] = []
+        collector = EventBus(batch.extend, self._registry)
         for event in events:
-            self.publish(event, using, batch)
+            collector.publish(event, using)
         if batch:
             self._enrol(batch)
 
     @overload
     def subscribe_sync(
-        self, event_type: EventType, handler: H, *, name: str | None = None
-    ) -> H: ...
+        self, event_type: type[E], handler: Callable[[E], R], *, name: str | None = None
+    ) -> Callable[[E], R]: ...
     @overload
     def subscribe_sync(
-        self, event_type: EventType, handler: None = None, *, name: str | None = None
+        self, event_type: type[E], handler: None = None, *, name: str | None = None
+    ) -> _Decorator[E]: ...
+    @overload
+    def subscribe_sync(self, event_type: str, handler: H, *, name: str | None = None) -> H: ...
+    @overload
+    def subscribe_sync(
+        self, event_type: str, handler: None = None, *, name: str | None = None
     ) -> Callable[[H], H]: ...
     def subscribe_sync(
-        self, event_type: EventType, handler: H | None = None, *, name: str | None = None
-    ) -> H | Callable[[H], H]:
+        self, event_type: Any, handler: Any = None, *, name: str | None = None
+    ) -> Any:
         """Abonne un handler qui s’exécute à la publication, dans la transaction.
 
-        S’emploie aussi comme décorateur : ``@subscribe_sync("invoice.approved")``.
+        S’emploie aussi comme décorateur : ``@subscribe_sync("invoice.approved")``.
         Abonner deux fois le même handler ne change rien.
 
         Args:
-            event_type: le nom de l’événement, ou sa classe.
+            event_type: le nom de l’événement, sa classe, ou une classe dont il dérive.
             handler: une fonction d’un argument, l’événement.
             name: le nom du handler dans les erreurs, à la place de ``module.qualname``.
 
@@ -160,51 +181,82 @@ class EventBus:
         Raises:
             SubscriptionError: le handler est une coroutine, ou ne prend pas un argument.
         """
-        if handler is None:
-            event_type = _type_name(event_type)  # so that a bare decorator fails at once
-            return lambda function: self.subscribe_sync(event_type, function, name=name)
         return self._subscribe(event_type, handler, name=name, is_async=False)
 
     @overload
     def subscribe_async(
         self,
-        event_type: EventType,
-        handler: H,
+        event_type: type[E],
+        handler: Callable[[E], R],
         *,
         name: str | None = None,
         max_attempts: int | None = None,
         queue: str | None = None,
-    ) -> H: ...
+        atomic: bool = True,
+        claim: float | None = None,
+    ) -> Callable[[E], R]: ...
     @overload
     def subscribe_async(
         self,
-        event_type: EventType,
+        event_type: type[E],
         handler: None = None,
         *,
         name: str | None = None,
         max_attempts: int | None = None,
         queue: str | None = None,
-    ) -> Callable[[H], H]: ...
+        atomic: bool = True,
+        claim: float | None = None,
+    ) -> _Decorator[E]: ...
+    @overload
     def subscribe_async(
         self,
-        event_type: EventType,
-        handler: H | None = None,
+        event_type: str,
+        handler: H,
         *,
         name: str | None = None,
         max_attempts: int | None = None,
         queue: str | None = None,
-    ) -> H | Callable[[H], H]:
+        atomic: bool = True,
+        claim: float | None = None,
+    ) -> H: ...
+    @overload
+    def subscribe_async(
+        self,
+        event_type: str,
+        handler: None = None,
+        *,
+        name: str | None = None,
+        max_attempts: int | None = None,
+        queue: str | None = None,
+        atomic: bool = True,
+        claim: float | None = None,
+    ) -> Callable[[H], H]: ...
+    def subscribe_async(
+        self,
+        event_type: Any,
+        handler: Any = None,
+        *,
+        name: str | None = None,
+        max_attempts: int | None = None,
+        queue: str | None = None,
+        atomic: bool = True,
+        claim: float | None = None,
+    ) -> Any:
         """Abonne un handler qui s’exécute après le commit, dans sa propre transaction.
 
-        S’emploie aussi comme décorateur : ``@subscribe_async("invoice.approved")``.
+        S’emploie aussi comme décorateur : ``@subscribe_async("invoice.approved")``.
         Un échec n’atteint jamais celui qui publie et n’arrête pas les autres handlers.
 
         Args:
-            event_type: le nom de l’événement, ou sa classe.
-            handler: une fonction d’un argument, l’événement ; une coroutine convient.
+            event_type: le nom de l’événement, sa classe, ou une classe dont il dérive.
+            handler: une fonction d’un argument, l’événement ; une coroutine convient.
             name: le nom stable du handler, à la place de ``module.qualname``.
             max_attempts: combien d’essais avant de renoncer, à la place de ``MAX_ATTEMPTS``.
             queue: la file d’attente Celery, à la place de celle par défaut.
+            atomic: ``False`` pour un handler sans transaction autour de lui ; ses effets ont
+                alors lieu au moins une fois.
+            claim: avec le registre et sans transaction, secondes pendant lesquelles la livraison
+                lui est réservée ; sinon la réservation est renouvelée tant qu’il s’exécute.
 
         Returns:
             Le handler, inchangé.
@@ -212,140 +264,120 @@ class EventBus:
         Raises:
             SubscriptionError: le handler n’a pas de nom stable, ou son nom est déjà pris.
         """
-        if handler is None:
-            event_type = _type_name(event_type)
-            return lambda function: self.subscribe_async(
-                event_type, function, name=name, max_attempts=max_attempts, queue=queue
-            )
         return self._subscribe(
-            event_type, handler, name=name, is_async=True, max_attempts=max_attempts, queue=queue
+            event_type,
+            handler,
+            name=name,
+            is_async=True,
+            max_attempts=max_attempts,
+            queue=queue,
+            atomic=atomic,
+            claim=claim,
         )
 
     def unsubscribe(self, event_type: EventType, handler: Handler) -> bool:
         """Désabonne un handler, synchrone ou asynchrone.
 
         Args:
-            event_type: le nom de l’événement, ou sa classe.
+            event_type: le nom ou la classe donnés à l’abonnement.
             handler: le handler donné à l’abonnement.
 
         Returns:
             ``True`` si le handler était abonné.
         """
-        event_type = _type_name(event_type)
-        with self._lock:
-            current = self._subscriptions.get(event_type, ())
-            kept = tuple(item for item in current if item.handler != handler)
-            self._replace(event_type, kept)
-            return len(kept) < len(current)
-
-    def enrol_with(self, enrol: Enrol) -> None:
-        """Remplace ce qui prend en charge les handlers asynchrones, par exemple par un registre.
-
-        Args:
-            enrol: appelé dans la transaction de celui qui publie, avec ce qu’il publie d’un coup.
-        """
-        self._enrol = enrol
+        return self._registry.unsubscribe(_topic(event_type)[0], handler)
 
     def subscriptions(self) -> list[Subscription]:
         """Renvoie tous les abonnements, par nom d’événement puis par ordre d’abonnement."""
-        return [item for _, items in sorted(self._subscriptions.items()) for item in items]
-
-    def async_subscription(self, event_type: str, name: str) -> Subscription:
-        """Renvoie l’abonnement asynchrone de ce nom.
-
-        Raises:
-            UnknownHandlerError: aucun dans ce processus.
-        """
-        for item in self._subscriptions.get(event_type, ()):
-            if item.is_async and item.name == name:
-                return item
-        raise UnknownHandlerError(
-            f"No async handler of {event_type!r} is named {name!r} in this process. "
-            "`manage.py list_event_handlers` shows those that are."
-        )
+        return self._registry.all()
 
     def _subscribe(
         self,
-        event_type: EventType,
-        handler: H,
+        event_type: object,
+        handler: Any,
         *,
         name: str | None,
         is_async: bool,
         max_attempts: int | None = None,
         queue: str | None = None,
-    ) -> H:
-        event_type = _type_name(event_type)
-        check_callable(handler, event_type, is_async=is_async)
-        if max_attempts is not None and max_attempts < 1:
-            raise SubscriptionError(
-                f"max_attempts is {max_attempts} for {handler!r}, not 1 or more."
+        atomic: bool = True,
+        claim: float | None = None,
+    ) -> Any:
+        topic, family = _topic(event_type)  # first, so that a bare decorator fails at once
+
+        def subscribe(handler: Any) -> Any:
+            check_callable(handler, topic, is_async=is_async)
+            _check_options(handler, max_attempts, claim, atomic=atomic)
+            name_ = handler_name(handler, topic, given=name, is_async=is_async)
+            new = Subscription(
+                topic, handler, name_, is_async, max_attempts, queue, family, atomic, claim
             )
-        new = Subscription(
-            event_type=event_type,
-            handler=handler,
-            name=handler_name(handler, event_type, given=name, is_async=is_async),
-            is_async=is_async,
-            max_attempts=max_attempts,
-            queue=queue,
-        )
-        with self._lock:
-            self._replace(event_type, _with(new, self._subscriptions.get(event_type, ())))
-        return handler
+            self._registry.subscribe(new)
+            return handler
 
-    def _replace(self, event_type: str, items: Iterable[Subscription]) -> None:
-        self._subscriptions = {**self._subscriptions, event_type: tuple(items)}
-        self._plans = {}
+        return subscribe if handler is None else subscribe(handler)
 
-    def _make_plan(self, event: DomainEvent) -> _Plan:
-        plans = self._plans  # read first: a plan made from older subscriptions is thrown away
+    def _plan(self, event: DomainEvent) -> Plan | None:
         _check_published(event)
-        items = self._subscriptions.get(event.event_type, ())
-        handlers = self._recorders + tuple(item.handler for item in items if not item.is_async)
-        subscriptions = tuple(item for item in items if item.is_async)
-        plan = (handlers, subscriptions) if handlers or subscriptions else None
-        plans[type(event)] = plan
-        return plan
+        return self._registry.plan(type(event))
 
     def _note(self, event: DomainEvent, handler: Handler) -> str:
-        items = self._subscriptions.get(event.event_type, ())
+        items = self._registry.for_event(type(event))
         name = next((item.name for item in items if item.handler == handler), repr(handler))
         return f"In sync handler {name} of event {event.event_type} {event.event_id}."
 
-
-def _with(new: Subscription, current: tuple[Subscription, ...]) -> tuple[Subscription, ...]:
-    """Ajoute *new*, ou le met à la place de celui auquel il succède."""
-    for position, old in enumerate(current):
-        if new.succeeds(old):
-            return (*current[:position], new, *current[position + 1 :])
-        if new.is_async and old.is_async and new.name == old.name:
-            raise SubscriptionError(
-                f"Two functions are subscribed to {new.event_type!r} under the name {new.name!r}: "
-                f"{old.handler!r} and {new.handler!r}. A worker could not tell them apart: "
-                "give one of them another name=, or unsubscribe the first."
-            )
-    return (*current, new)
+    def _marked(self, event: DomainEvent) -> UnfinishedHandlerError:
+        items = self._registry.for_event(type(event))
+        names = ", ".join(item.name for item in items if not item.is_async)
+        return UnfinishedHandlerError(
+            f"The transaction of {event.event_type} {event.event_id} is marked for rollback, in or "
+            f"before handlers {names}: a database error was caught there. Put what may fail in a "
+            "nested transaction.atomic(), and catch round it."
+        )
 
 
-def _type_name(event_type: object) -> str:
+def _connection(using: str) -> Any:
+    connection = _here.by_alias[using] = connections[using]
+    return connection
+
+
+def _name_of(handler: Handler) -> str:
+    return getattr(handler, "__qualname__", None) or repr(handler)
+
+
+def _topic(event_type: object) -> tuple[str, type[DomainEvent] | None]:
+    """Renvoie le nom de l’événement, ou celui d’une famille et sa classe."""
     if isinstance(event_type, str):
-        return event_type
+        return event_type, None
     if isinstance(event_type, type) and issubclass(event_type, DomainEvent):
         name = getattr(event_type, "event_type", None)
-        if isinstance(name, str):
-            return name
-    raise SubscriptionError(
-        f"{event_type!r} is neither an event name nor a DomainEvent class with an event_type."
-    )
+        if "event_type" in vars(event_type) or event_types.get(str(name)) is event_type:
+            return str(name), None
+        return f"{event_type.__module__}.{event_type.__qualname__}*", event_type
+    raise SubscriptionError(f"{event_type!r} is neither an event name nor a DomainEvent class.")
+
+
+def _check_options(
+    handler: Handler, max_attempts: int | None, claim: float | None, *, atomic: bool
+) -> None:
+    if max_attempts is not None and max_attempts < 1:
+        raise SubscriptionError(f"max_attempts is {max_attempts} for {handler!r}, not 1 or more.")
+    if claim is not None and (atomic or not claim > 0):
+        raise SubscriptionError(
+            f"claim is {claim} for {handler!r}: it is a positive number of seconds, and only a "
+            "handler subscribed with atomic=False is reserved by the clock."
+        )
 
 
 def _check_published(event: object) -> None:
     if not isinstance(event, DomainEvent):
         raise TypeError(f"publish_event takes a DomainEvent, not {type(event).__name__}: {event!r}")
     cls = type(event)
-    if get_event_class(_type_name(cls)) is not cls:
+    name = getattr(cls, "event_type", None)
+    if not isinstance(name, str) or get_event_class(name) is not cls:
         raise UnknownEventTypeError(
             f"The class of this {cls.__qualname__} is not the one registered as "
-            f"{event.event_type!r}: it was redefined, or lacks @register_event. "
+            f"{name!r}: it was redefined, or lacks @register_event. "
             "Build the event from the registered class."
         )
 
@@ -367,7 +399,7 @@ def _too_deep(event: DomainEvent, cause: Cause, depth: int) -> EventChainTooDeep
     )
 
 
-event_bus = EventBus(enrol=dispatch.enrol_for_celery)
+event_bus = EventBus(dispatch.enrol, registry)
 
 publish_event = event_bus.publish
 publish_events = event_bus.publish_many

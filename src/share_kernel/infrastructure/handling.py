@@ -1,40 +1,230 @@
-"""Un essai d’un handler asynchrone, le même sur tous les chemins."""
+"""Un essai d’un handler asynchrone : trouver, exécuter, juger. Le même sur tous les chemins."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from uuid import UUID
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.utils.module_loading import import_string
 
 from ..domain.causation import current_cause
-from ..domain.domain_event import DomainEvent
+from ..domain.domain_event import (
+    DomainEvent,
+    DomainEventError,
+    PayloadError,
+    PermanentFailure,
+    RetryAfter,
+    UnfinishedHandlerError,
+)
+from ..domain.event_types import is_wire_name
 from . import settings
-from .subscriptions import Subscription
+from .callbacks import Around, is_stop, robust_callbacks
+from .logs import identify
+from .registry import registry
+from .subscriptions import Subscription, is_handler_name
+
+BACKOFF_BASE = 2.0  # seconds; the n-th retry waits at most BACKOFF_BASE * 2 ** (n - 1)
+BACKOFF_MAX = 15 * 60.0  # seconds
+
+# Deploy skew: a worker that runs older code. It is over when the deployment is.
+SKEW_DELAY = 10 * 60.0  # seconds
+SKEW_ATTEMPTS = 144  # so, about a day
+
+# What surrounds a handler, entered when it is known and just before it runs.
+Within: TypeAlias = Callable[[Subscription], AbstractContextManager[object]]
 
 
-def handle(subscription: Subscription, event: DomainEvent, *, depth: int, using: str) -> None:
-    """Exécute le handler dans sa propre transaction et dans le contexte du *tenant*.
+class NotStarted(Exception):
+    """Le handler n’a pas commencé : il n’y a pas d’essai à juger."""
 
-    Une exception annule ce que le handler a écrit, puis remonte.
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Ce qu’un essai a donné : fait, à refaire, ou abandonné."""
+
+    error: BaseException | None = None
+    """``None`` si le handler a réussi."""
+    delay: float | None = None
+    """Secondes avant l’essai suivant ; ``None`` pour renoncer."""
+    attempts: int = 0
+    """Combien d’essais sont consommés."""
+    waits: int = 0
+    """Combien de fois ce code n’a pas su quoi exécuter."""
+    label: str = ""
+    stop: BaseException | None = None
+    """Une demande d’arrêt, à relayer une fois le verdict écrit."""
+    waiting: bool = False
+    """Rien n’a été essayé, faute du code qu’il faut."""
+
+
+def attempt(
+    payload: Any,
+    handler: Any,
+    depth: Any,
+    using: Any,
+    *,
+    attempts: int = 1,
+    waits: int = 0,
+    within: Within | None = None,
+) -> Verdict:
+    """Essaie une fois un handler, et juge : la seule fonction qui le fasse.
+
+    Ce que le handler lève ne remonte pas, sauf ``KeyboardInterrupt``. Ce qu’il a écrit est
+    annulé s’il échoue.
+
+    Args:
+        payload: ce que :meth:`.DomainEvent.to_dict` a produit.
+        handler: le nom du handler, ou son abonnement s’il est déjà trouvé.
+        depth: le rang de l’événement dans la chaîne qui l’a causé.
+        using: l’alias de la base de données de celui qui publie.
+        attempts: combien d’essais sont comptés, celui-ci compris.
+        waits: combien de fois le code a déjà manqué.
+        within: ce qui entoure le handler, à la place d’une transaction à lui.
+
+    Raises:
+        NotStarted: *within* a empêché le handler de commencer.
     """
-    with (
-        _caused_by(event, depth),
-        _tenant_context(event.tenant_id),
-        transaction.atomic(using=using),
-    ):
-        subscription.call(event)
-
-
-@contextmanager
-def _caused_by(event: DomainEvent, depth: int) -> Iterator[None]:
-    token = current_cause.set((event, depth, None))
     try:
-        yield
-    finally:
-        current_cause.reset(token)
+        event, subscription = _look_up(payload, handler, depth, using)
+    except _Misaddressed as error:
+        return Verdict(error, None, attempts, waits)
+    except Exception as error:  # whatever its class raises when it is rebuilt
+        return _after_skew(error, attempts - 1, waits + 1)
+    limit: int = subscription.max_attempts or settings.get("MAX_ATTEMPTS")
+    if attempts > limit:
+        return Verdict(TooManyAttemptsError(attempts, limit), None, attempts - 1, waits)
+    around = _contexts(event, depth)
+    try:
+        with robust_callbacks(subscription.name, event, around) as callbacks:
+            _run(subscription, event, around, within or _transaction_of(using), using)
+    except (NotStarted, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        return _after_failure(error, attempts, limit, waits)
+    return Verdict(attempts=attempts, waits=waits, stop=callbacks.stop)
+
+
+class TooManyAttemptsError(DomainEventError):
+    """Plus d’essais que permis ont commencé : le processus est mort, ou la limite a baissé."""
+
+    def __init__(self, attempts: int, limit: int) -> None:
+        super().__init__(
+            f"its process was lost, or MAX_ATTEMPTS lowered: attempt {attempts} is more than "
+            f"the {limit} allowed"
+        )
+
+
+class _Misaddressed(PayloadError):
+    """Aucun code, même plus récent, ne saurait quoi faire de ce message."""
+
+
+def _look_up(
+    payload: Any, handler: Any, depth: Any, using: Any
+) -> tuple[DomainEvent, Subscription]:
+    """Rien n’est importé d’après un message : tout est cherché parmi ce que ce code connaît."""
+    if not isinstance(handler, Subscription):
+        fault = _address_fault(payload, handler, depth, using)
+        if fault:
+            raise _Misaddressed(f"{identify(payload)}: {fault}")
+    event = DomainEvent.from_dict(payload)
+    if isinstance(handler, Subscription):
+        return event, handler
+    return event, registry.by_name(event.event_type, handler)
+
+
+def _address_fault(payload: Any, handler: Any, depth: Any, using: Any) -> str | None:
+    if not isinstance(payload, dict) or not is_wire_name(payload.get("event_type")):
+        return "a payload is a mapping that names its event_type"
+    if not _is_uuid(payload.get("event_id")):
+        return f"field 'event_id' is missing or is no UUID: {payload.get('event_id')!r:.100}"
+    version = payload.get("event_version")
+    if type(version) is not int or version < 1:
+        return f"event_version is {version!r:.100}, not a whole number from 1"
+    if not is_handler_name(handler) or type(depth) is not int or depth < 0:
+        return (
+            f"handler {handler!r:.100} and depth {depth!r:.100} are not a name and a whole number"
+        )
+    if not isinstance(using, str) or using not in connections:
+        return f"the database {using!r:.100} doesn't exist here"
+    return None
+
+
+def _is_uuid(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(UUID(value))
+    except ValueError:
+        return False
+
+
+def _run(
+    subscription: Subscription, event: DomainEvent, around: Around, within: Within, using: str
+) -> None:
+    """Exécute le handler dans sa transaction, et ne le croit que si rien ne le dément."""
+    failure = None
+    with within(subscription):
+        with around():
+            try:
+                # A savepoint of its own: its release fails if the handler lost the transaction.
+                with transaction.atomic(using=using) if subscription.atomic else nullcontext():
+                    subscription.call(event)
+                    _contradict(subscription, event, using)
+            except BaseException as error:
+                failure = error
+                raise
+        if failure:
+            raise failure  # the context of the tenant has swallowed it
+
+
+def _contradict(subscription: Subscription, event: DomainEvent, using: str) -> None:
+    connection: Any = connections[using]
+    label = f"Handler {subscription.name} of {event.event_type} {event.event_id}"
+    if subscription.atomic and connection.needs_rollback:
+        raise UnfinishedHandlerError(
+            f"{label} returned, but its transaction is marked for rollback: it caught a database "
+            "error. Put what may fail in a nested transaction.atomic(), and catch round it."
+        )
+    if in_failed_transaction(connection):
+        raise UnfinishedHandlerError(
+            f"{label} returned, but PostgreSQL has failed its transaction: it caught an error of "
+            "its own SQL. Put what may fail in a nested transaction.atomic(), and catch round it."
+        )
+
+
+def in_failed_transaction(connection: Any) -> bool:
+    """Dit si PostgreSQL refusera tout jusqu’au rollback : Django ne voit pas le SQL brut."""
+    if connection.vendor != "postgresql" or connection.connection is None:
+        return False
+    return int(connection.connection.info.transaction_status) == _PG_IN_ERROR
+
+
+_PG_IN_ERROR = 3  # PQTRANS_INERROR, for psycopg 2 and 3 alike
+
+
+def _transaction_of(using: str) -> Within:
+    def within(subscription: Subscription) -> AbstractContextManager[object]:
+        return transaction.atomic(using=using) if subscription.atomic else nullcontext()
+
+    return within
+
+
+def _contexts(event: DomainEvent, depth: int) -> Around:
+    """Renvoie de quoi entrer dans ce qui entoure un handler, et ses rappels après commit."""
+
+    @contextmanager
+    def around() -> Iterator[None]:
+        token = current_cause.set((event, depth, None))
+        try:
+            with _tenant_context(event.tenant_id):
+                yield
+        finally:
+            current_cause.reset(token)
+
+    return around
 
 
 def _tenant_context(tenant_id: str | None) -> AbstractContextManager[Any]:
@@ -43,3 +233,35 @@ def _tenant_context(tenant_id: str | None) -> AbstractContextManager[Any]:
         return nullcontext()
     context: AbstractContextManager[Any] = import_string(path)(tenant_id)
     return context
+
+
+def _after_failure(error: BaseException, attempts: int, limit: int, waits: int) -> Verdict:
+    stop = error if is_stop(error) else None
+    delay = delay_after(error, attempts, limit)
+    return Verdict(error, delay, attempts, waits, f"attempt {attempts} of {limit}", stop)
+
+
+def _after_skew(error: Exception, attempts: int, waits: int) -> Verdict:
+    label = f"look-up {waits} of {SKEW_ATTEMPTS}, is a deployment going on?"
+    return Verdict(error, delay_after_skew(waits), attempts, waits, label, waiting=True)
+
+
+def delay_after(error: BaseException, attempt: int, max_attempts: int) -> float | None:
+    """Renvoie le délai en secondes avant un nouvel essai, ou ``None`` pour renoncer.
+
+    Args:
+        error: ce que le handler a levé.
+        attempt: combien d’essais ont eu lieu, celui-ci compris.
+        max_attempts: combien sont permis.
+    """
+    if isinstance(error, PermanentFailure) or attempt >= max_attempts:
+        return None
+    if isinstance(error, RetryAfter):
+        return error.seconds
+    # Full jitter: a herd of failures does not come back as a herd.
+    return random.uniform(0, min(BACKOFF_MAX, BACKOFF_BASE * 2 ** min(attempt - 1, 30)))
+
+
+def delay_after_skew(waits: int) -> float | None:
+    """Renvoie le délai en secondes avant de rechercher à nouveau le handler, ou ``None``."""
+    return SKEW_DELAY * random.uniform(0.8, 1.2) if waits < SKEW_ATTEMPTS else None

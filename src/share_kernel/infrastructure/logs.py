@@ -10,6 +10,7 @@ from . import settings
 
 logger = logging.getLogger("share_kernel")
 
+ERROR_LENGTH = 2000  # characters of an error that a line or a row keeps
 _IDS = ("event_id", "correlation_id")
 
 
@@ -29,18 +30,50 @@ class EventContextFilter(logging.Filter):
         return True
 
 
-def log_given_up(payload: object, handler: object, error: BaseException) -> None:
-    """Écrit qu’un handler n’aura pas lieu : la dernière trace de l’événement pour lui."""
+def log_again(
+    payload: object, handler: object, label: str, delay: float, error: BaseException | None
+) -> None:
+    """Écrit qu’un handler sera réessayé : quand, et pourquoi."""
+    logger.warning(
+        "Handler %s failed on event %s (%s), retry in %.1f s: %s",
+        handler,
+        identify(payload),
+        label,
+        delay,
+        text_of(error),
+        exc_info=error,
+        extra=ids(payload),
+    )
+
+
+def log_given_up(payload: object, handler: object, error: BaseException | None) -> None:
+    """Écrit qu’un handler n’aura pas lieu : la dernière trace de l’événement pour lui."""
     logger.error(
         "Gave up on handler %s for event %s after %s: %s%s",
         handler,
         identify(payload),
         type(error).__name__,
-        error,
+        text_of(error),
         f"\nEvent: {_as_json(payload)}" if settings.get("LOG_PAYLOAD") else "",
         exc_info=error,
         extra=ids(payload),
     )
+
+
+def describe(error: object) -> str:
+    """Renvoie la classe et le texte d’une erreur, quoi que ce texte fasse."""
+    return f"{type(error).__name__}: {text_of(error)}"[:ERROR_LENGTH]
+
+
+def text_of(error: object) -> str:
+    """Renvoie le texte d’une erreur, tel qu’une base et un journal l’acceptent."""
+    try:
+        text = str(error)
+    except Exception as second:  # its own text is what its author tested least
+        text = f"(its text cannot be made: {type(second).__name__})"
+    # NUL is refused by PostgreSQL’s text, and a lone surrogate by its encoding.
+    text = text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+    return text[:ERROR_LENGTH]
 
 
 def ids(payload: object) -> dict[str, str]:

@@ -1,17 +1,23 @@
-"""L’abonnement d’un handler à un événement, et le nom stable du handler."""
+"""L’abonnement d’un handler à un événement : son nom stable, et ce qu’il doit montrer."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import ContextDecorator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 
-from ..domain.domain_event import DomainEvent, SubscriptionError
+from ..domain.domain_event import DomainEvent, SubscriptionError, UnfinishedHandlerError
 
-Handler = Callable[[Any], object]
+Handler: TypeAlias = Callable[[Any], object]
+
+NAME_LENGTH = 255  # the width of a column of the delivery register
+
+# What a handler returns when its body has not run.
+_NOT_RUN = (Generator, AsyncGenerator, map, filter, ContextDecorator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,33 +25,86 @@ class Subscription:
     """Qui réagit à quoi, et comment."""
 
     event_type: str
+    """Le nom de l’événement ; celui de la classe suivi de ``*`` pour une famille."""
     handler: Handler
     name: str
     """Nom stable, ou description d’un handler synchrone qui n’en a pas."""
     is_async: bool
     max_attempts: int | None = None
     queue: str | None = None
+    family: type[DomainEvent] | None = None
+    """La classe dont les événements dérivent, si l’abonnement en vise plusieurs."""
+    atomic: bool = True
+    claim: float | None = None
 
     def call(self, event: DomainEvent) -> None:
-        """Exécute le handler ; une coroutine l’est jusqu’à son terme."""
-        handler = self.handler
-        if is_coroutine_handler(handler):
-            async_to_sync(handler)(event)  # type: ignore[arg-type]
-        else:
-            handler(event)
+        """Exécute le handler jusqu’à son terme, coroutine comprise.
+
+        Raises:
+            UnfinishedHandlerError: il a rendu de quoi faire son travail, sans le faire.
+        """
+        handler: Any = self.handler
+        result = async_to_sync(handler)(event) if is_coroutine_handler(handler) else handler(event)
+        while inspect.isawaitable(result):
+            result = async_to_sync(_wait)(result)
+        if result is not None:
+            believe(result, self.name, event)
+
+    def distance(self, cls: type[DomainEvent]) -> int | None:
+        """Renvoie à combien d’ancêtres de *cls* l’abonnement se trouve, ou ``None``."""
+        if self.family is None:
+            return 0 if self.event_type == cls.event_type else None
+        return next((n for n, base in enumerate(cls.__mro__) if _same(base, self.family)), None)
+
+    def reacts_as(self, other: Subscription) -> bool:
+        """Dit si un même événement appellerait deux fois le même handler."""
+        same_name = self.is_async and other.is_async and self.name == other.name
+        return same_name or self.handler == other.handler
 
     def succeeds(self, other: Subscription) -> bool:
-        """Dit si cet abonnement prend la place de *other* : même handler, ou sa redéfinition."""
-        if self.is_async is not other.is_async:
+        """Dit si cet abonnement prend la place de *other* : même handler, ou sa redéfinition."""
+        if (self.is_async, self.event_type) != (other.is_async, other.event_type):
             return False
-        if self.handler == other.handler:
-            return True
+        return self.handler == other.handler or self.redefines(other)
+
+    def redefines(self, other: Subscription) -> bool:
+        """Dit si le handler est une nouvelle définition de celui de *other*."""
         natural = natural_name(self.handler)
         return (
             self.name == other.name
             and natural is not None
-            and (natural == natural_name(other.handler))
+            and natural == natural_name(other.handler)
         )
+
+
+async def _wait(result: Awaitable[object]) -> object:
+    return await result
+
+
+def _same(one: type, other: type) -> bool:
+    """Une classe relue (rechargement, cellule rejouée) reste la même."""
+    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+
+
+def believe(result: object, name: str, event: DomainEvent) -> None:
+    """Refuse ce qu’un handler renvoie quand son travail reste à faire.
+
+    Raises:
+        UnfinishedHandlerError: un générateur, ou une coroutine que personne n’attend.
+    """
+    kind = type(result).__name__
+    if inspect.isawaitable(result):
+        cure = "Await it there, or subscribe the handler with subscribe_async"
+    elif isinstance(result, _NOT_RUN):
+        cure = "Make the handler a plain function, or consume what it makes"
+    else:
+        return
+    if hasattr(result, "close"):
+        result.close()  # Python would warn about a coroutine that was never awaited
+    raise UnfinishedHandlerError(
+        f"Handler {name} of {event.event_type} {event.event_id} returned a {kind}: "
+        f"its body has not run. {cure}."
+    )
 
 
 def natural_name(handler: Handler) -> str | None:
@@ -57,18 +116,28 @@ def natural_name(handler: Handler) -> str | None:
     return f"{handler.__module__ or '__main__'}.{qualname}"
 
 
+def is_handler_name(name: object) -> bool:
+    """Dit si *name* peut nommer un handler asynchrone, dans un message comme dans une ligne."""
+    return isinstance(name, str) and 0 < len(name) <= NAME_LENGTH and name.isprintable()
+
+
 def handler_name(handler: Handler, event_type: str, *, given: str | None, is_async: bool) -> str:
-    """Renvoie le nom du handler : celui qui est donné, le sien, ou sa description.
+    """Renvoie le nom du handler : celui qui est donné, le sien, ou sa description.
 
     Raises:
-        SubscriptionError: un handler asynchrone n’a pas de nom stable.
+        SubscriptionError: un handler asynchrone n’a pas de nom stable, ou il ne s’écrit pas.
     """
-    name = given or natural_name(handler)
+    name = natural_name(handler) if given is None else given
     if name is None and is_async:
         raise SubscriptionError(
             f"{handler!r} cannot handle {event_type!r} after commit: a lambda, a local function or "
             "an instance has no name that another process could look up. Define a function at "
             "module level, or pass name='…'."
+        )
+    if (is_async or given is not None) and not is_handler_name(name):
+        raise SubscriptionError(
+            f"{handler!r} cannot handle {event_type!r} under the name {name!r:.300}: a name is a "
+            f"text of 1 to {NAME_LENGTH} printable characters. Pass a shorter name='…'."
         )
     return name or repr(handler)
 
@@ -77,10 +146,16 @@ def check_callable(handler: Handler, event_type: str, *, is_async: bool) -> None
     """Refuse ce qui échouerait à coup sûr le jour de l’appel.
 
     Raises:
-        SubscriptionError: pas appelable avec un événement, ou coroutine dans la transaction.
+        SubscriptionError: pas appelable avec un événement, générateur, ou coroutine dans la
+            transaction.
     """
     if not callable(handler):
         raise SubscriptionError(f"{handler!r} cannot handle {event_type!r}: it is not callable.")
+    if _is(handler, inspect.isgeneratorfunction) or _is(handler, inspect.isasyncgenfunction):
+        raise SubscriptionError(
+            f"{handler!r} cannot handle {event_type!r}: it is a generator function, whose body "
+            "would never run. Take the yield out of it."
+        )
     if not is_async and is_coroutine_handler(handler):
         raise SubscriptionError(
             f"{handler!r} is a coroutine function: it cannot run inside the transaction of "
@@ -99,4 +174,8 @@ def check_callable(handler: Handler, event_type: str, *, is_async: bool) -> None
 
 def is_coroutine_handler(handler: Handler) -> bool:
     """Dit si le handler est une fonction ou une instance à appeler avec ``await``."""
-    return iscoroutinefunction(handler) or iscoroutinefunction(getattr(handler, "__call__", None))
+    return _is(handler, iscoroutinefunction)
+
+
+def _is(handler: Handler, kind: Callable[[Any], bool]) -> bool:
+    return kind(handler) or kind(getattr(handler, "__call__", None))

@@ -6,12 +6,11 @@ import json
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
-from .models import Delivery
-from .settling import give_up, replay
+from .delivering import readable
+from .models import Delivery, DeliveryQuerySet
 
 
 @admin.register(Delivery)
@@ -34,21 +33,23 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
     @admin.display(description="payload")
     def readable_payload(self, row: Delivery) -> str:
         """Renvoie la charge utile mise en page, ou telle quelle si elle est illisible."""
+        payload = readable(row)
         try:
-            text = json.dumps(json.loads(row.payload), indent=2, ensure_ascii=False)
-        except ValueError:
-            text = row.payload
-        return format_html("<pre>{}</pre>", text)
+            text = json.dumps(payload, indent=2, ensure_ascii=False)
+            text.encode()  # a lone surrogate has no place in a page
+        except (ValueError, RecursionError):
+            payload = row.payload
+        return format_html("<pre>{}</pre>", payload if isinstance(payload, str) else text)
 
     @admin.action(description="Replay the selected dead deliveries", permissions=["settle"])
-    def replay_selected(self, request: HttpRequest, rows: QuerySet[Delivery]) -> None:
+    def replay_selected(self, request: HttpRequest, rows: DeliveryQuerySet) -> None:
         """Ranime les lignes choisies qui étaient abandonnées."""
-        self.message_user(request, f"Deliveries that will be replayed: {replay(rows)}.")
+        self.message_user(request, f"Deliveries that will be replayed: {rows.replay()}.")
 
     @admin.action(description="Give up the selected pending deliveries", permissions=["settle"])
-    def give_up_selected(self, request: HttpRequest, rows: QuerySet[Delivery]) -> None:
+    def give_up_selected(self, request: HttpRequest, rows: DeliveryQuerySet) -> None:
         """Abandonne les lignes choisies qui attendaient."""
-        count = give_up(rows, f"Given up by {request.user}")
+        count = rows.give_up(f"Given up by {request.user}")
         self.message_user(request, f"Deliveries abandoned: {count}.", messages.WARNING)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Delivery | None = None) -> list[str]:

@@ -3,90 +3,150 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
-from uuid import UUID
+from typing import Any
 
+from django.db import connections
 from django.utils import timezone
 
-from .. import broker, dispatch
-from ..broker import OnRetry
-from ..dispatch import Batch, Dispatch
-from ..subscriptions import Subscription
-from .delivering import LEASE, deliver_now
-from .models import Delivery
+from ...domain.domain_event import DomainEvent, DomainEventError, PayloadError, UnknownHandlerError
+from ..dispatch import Batch, Dispatch, Message, after_commit, slots
+from ..handling import Verdict
+from ..registry import registry
+from .delivering import deliver_now
+from .models import LEASE, DatabaseClock, Delivery, in_seconds, long_ago
 
 WAKE_SIZE = 100  # rows that one message wakes
 
 
 def enrol(batch: Batch) -> None:
     """Écrit une ligne par événement et par handler, puis prévoit le réveil."""
-    awake = broker.is_available()
-    now = timezone.now()
+    transport, using = slots.transport, batch[0].using
+    awake = transport is not None and transport.is_ready()
+    rows = _rows(batch, awake=awake)
+    if _insert(rows, using) < len(rows):
+        _check_conflicts(rows, using)
+    several = any(item.payload is not batch[0].payload for item in batch)
+    # Alone, deliveries run in parallel; published together, they share messages and keep an order.
+    size = WAKE_SIZE if several else 1
+
+    def wake_up(batch: Batch) -> None:
+        if awake and transport and transport.is_ready(batch[0].planned_at):
+            transport.post(wake_ups(rows, using, size))
+
+    after_commit(batch, wake_up, deliver=_deliver)
+
+
+def wake_ups(rows: Iterable[Delivery], using: str, size: int = 1) -> Iterator[Message]:
+    """Fait les messages qui réveillent un worker pour ces lignes.
+
+    Un message ne porte que des identifiants de lignes : mauvais ou forgé, il ne peut que
+    réveiller un worker.
+    """
+    by_queue: dict[str | None, list[Delivery]] = {}
+    for row in rows:
+        by_queue.setdefault(_queue_of(row), []).append(row)
+    for queue, routed in by_queue.items():
+        for start in range(0, len(routed), size):
+            yield _wake_up(tuple(routed[start : start + size]), using, queue)
+
+
+def _wake_up(rows: tuple[Delivery, ...], using: str, queue: str | None) -> Message:
+    first = f"event {rows[0].event_type} {rows[0].event_id}, handler {rows[0].handler}"
+    return Message(
+        task="share_kernel.deliver",
+        args=([str(row.pk) for row in rows], using),
+        content=rows,
+        about=first if len(rows) == 1 else f"{len(rows)} deliveries, the first of {first}",
+        queue=queue,
+        alone=lambda row: _wake_up((row,), using, queue),
+    )
+
+
+def _queue_of(row: Delivery) -> str | None:
+    try:
+        return registry.by_name(row.event_type, row.handler).queue
+    except UnknownHandlerError:
+        return None
+
+
+def _rows(batch: Batch, *, awake: bool) -> list[Delivery]:
+    now, due = timezone.now(), long_ago()
     # Leave the wake-up the time of a lease; without one, the relay may start at once.
-    send_after = now + timedelta(seconds=LEASE) if awake else now
-    planned = [(item, subscription) for item in batch for subscription in item.subscriptions]
-    rows = [
+    send_after = in_seconds(LEASE) if awake else DatabaseClock()
+    return [
         Delivery(
             event_id=item.payload["event_id"],
             event_type=item.payload["event_type"],
             event_version=item.payload["event_version"],
-            handler=subscription.name,
+            handler=item.subscription.name,
             depth=item.depth,
             payload=json.dumps(item.payload, allow_nan=False),
             sends=int(awake),
-            created_at=now,
-            pending_since=now,
-            start_after=now + timedelta(microseconds=position),  # the order of publication
+            created_at=now + timedelta(microseconds=position),  # the order of publication
+            pending_since=DatabaseClock(),
+            start_after=due,
             send_after=send_after,
         )
-        for position, (item, subscription) in enumerate(planned)
+        for position, item in enumerate(batch)
     ]
-    # An event published twice is delivered once.
-    Delivery.objects.using(batch[0].using).bulk_create(rows, ignore_conflicts=True)
-    wanted = [(row.pk, item[1].queue) for row, item in zip(rows, planned, strict=True)]
-    # Alone, deliveries run in parallel; published together, they share messages and keep an order.
-    size = WAKE_SIZE if len(batch) > 1 else 1
-
-    def wake_up(batch: Batch) -> None:
-        if awake and not broker.breaker.is_open(batch[0].planned_at):
-            send_wake_ups(wanted, batch[0].using, size)
-
-    dispatch.after_commit(batch, wake_up, attempt=_deliver)
 
 
-def send_wake_ups(rows: Sequence[tuple[UUID, str | None]], using: str, size: int = 1) -> list[UUID]:
-    """Envoie à Celery l’ordre de livrer ces lignes ; renvoie celles dont l’envoi a échoué.
+def _insert(rows: Sequence[Delivery], using: str) -> int:
+    """Insère les lignes nouvelles, en une requête ; renvoie combien."""
+    inserted = 0
 
-    Le message ne porte que des identifiants de lignes : mauvais ou forgé, il ne peut que
-    réveiller un worker.
+    def count(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001  (Django calls it so)
+        nonlocal inserted
+        result = execute(sql, params, many, context)
+        if sql.startswith("INSERT"):
+            inserted += context["cursor"].rowcount
+        return result
+
+    with connections[using].execute_wrapper(count):
+        # An event published twice is delivered once.
+        Delivery.objects.using(using).bulk_create(rows, ignore_conflicts=True)
+    return inserted
+
+
+def _check_conflicts(rows: Sequence[Delivery], using: str) -> None:
+    """Une ligne refusée doit être celle d’un événement égal, déjà publié.
+
+    Raises:
+        PayloadError: un autre contenu sous le même ``event_id``, ou un nom que la base confond.
     """
-    unsent: list[UUID] = []
-    for queue in dict.fromkeys(queue for _, queue in rows):
-        ids = [pk for pk, wanted in rows if wanted == queue]
-        for start in range(0, len(ids), size):
-            part = ids[start : start + size]
-            if unsent or not _send_wake_up(part, using, queue):
-                unsent += part
-    return unsent
+    events = {row.event_id for row in rows}
+    known = Delivery.objects.using(using).filter(event_id__in=events)
+    stored = {(str(row.event_id), row.handler): row for row in known}
+    for row in rows:
+        label = f"{row.event_type} {row.event_id}"
+        former = stored.get((str(row.event_id), row.handler))
+        if former is None:
+            raise PayloadError(
+                f"{label} is not published: the database takes handler {row.handler!r} for another "
+                "handler of this event, whose name differs only by case or accents. Rename one, or "
+                "give the column a binary collation."
+            )
+        if former.pk != row.pk and not _same_event(former, row):
+            raise PayloadError(
+                f"{label} was already published for handler {row.handler} with another content. "
+                "An event_id names one fact: build a new event rather than a copy of another."
+            )
 
 
-def _send_wake_up(ids: list[UUID], using: str, queue: str | None) -> bool:
-    from ..tasks import publish
-    from .tasks import deliver
-
-    about = f"{len(ids)} deliveries, the first {ids[0]}"
-    arguments = ([str(pk) for pk in ids], using)
-
-    def send(on_retry: OnRetry) -> None:
-        publish(deliver, arguments, on_retry, about=about, queue=queue)
-
-    return broker.attempt(send, about)
+def _same_event(one: Delivery, other: Delivery) -> bool:
+    """Compare les événements, pas leurs textes : un ensemble s’écrit dans tout ordre."""
+    before, after = json.loads(one.payload), json.loads(other.payload)
+    try:
+        return DomainEvent.from_dict(before) == DomainEvent.from_dict(after)
+    except DomainEventError:
+        return bool(before == after)
 
 
-def _deliver(item: Dispatch, subscription: Subscription) -> None:
-    """Livre tout de suite, pour ``deliver_pending()`` ; l’erreur du handler remonte."""
+def _deliver(item: Dispatch) -> Verdict:
+    """Livre tout de suite, pour ``deliver_pending()``."""
     row = Delivery.objects.using(item.using).get(
-        event_id=item.payload["event_id"], handler=subscription.name
+        event_id=item.payload["event_id"], handler=item.subscription.name
     )
-    deliver_now(row, item.using)
+    return deliver_now(row, item.using)

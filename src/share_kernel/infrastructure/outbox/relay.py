@@ -1,77 +1,80 @@
-"""Le relais : renvoyer les réveils restés sans effet, ou livrer lui-même."""
+"""Le relais : renvoyer les réveils restés sans effet, ou livrer lui-même."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 
-from django.db import connections, transaction
-from django.db.models import F
-from django.utils import timezone
+from django.db import connections
 
-from .. import broker
-from ..event_bus import event_bus
-from .delivering import LEASE, deliver_row, due
-from .enrolment import send_wake_ups
+from ..callbacks import is_stop
+from ..dispatch import Transport, slots
+from ..logs import describe, logger
+from .delivering import deliver_row, drop_broken_connections, is_usable
+from .enrolment import wake_ups
 from .models import Delivery
 
 WINDOW = 300  # wake-ups on their way, at most
-MAX_DOUBLINGS = 6  # of the lease: about ten minutes
 
 
 def relay(using: str = "default", *, execute: bool = False, stop: Callable[[], bool] = bool) -> int:
-    """Traite une fois les livraisons en retard ; renvoie combien.
+    """Traite une fois les livraisons en retard ; renvoie combien.
 
-    Plusieurs relais peuvent tourner : chacun saute ce que l’autre tient.
+    Plusieurs relais peuvent tourner : chacun saute ce que l’autre tient.
 
     Args:
         using: l’alias de la base de données.
         execute: livrer ici, sans Celery ni broker, plutôt que renvoyer un réveil.
-        stop: interrogé entre deux livraisons ; ``True`` arrête là.
+        stop: interrogé entre deux livraisons ; ``True`` arrête là.
     """
-    return _execute(using, stop) if execute else _send(using)
+    if execute:
+        return _execute(using, stop)
+    transport = slots.transport
+    return _send(using, transport) if transport and transport.is_ready() else 0
+
+
+def let_go(*, idle: bool) -> None:
+    """Lâche les connexions inutilisables ou trop vieilles, sur toutes les bases, entre deux tours.
+
+    Args:
+        idle: le tour n’a rien trouvé. ``CONN_MAX_AGE`` nul veut dire ici « quand rien ne
+            presse » : fermer à chaque livraison triplerait leur durée.
+    """
+    drop_broken_connections()
+    for connection in connections.all(initialized_only=True):
+        kept = connection.settings_dict["CONN_MAX_AGE"] == 0 and not idle
+        if not kept and not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
 
 
 def _execute(using: str, stop: Callable[[], bool]) -> int:
-    ids = due(using, timezone.now()).order_by("start_after").values_list("pk", flat=True)[:WINDOW]
+    ids = list(Delivery.objects.using(using).due().values_list("pk", flat=True)[:WINDOW])
     count = 0
-    for pk in list(ids):
+    for pk in ids:
         if stop():
             break
-        count += deliver_row(pk, using)
+        try:
+            count += deliver_row(pk, using)
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_stop(error):
+                raise
+            # The verdict is written, or the row is reserved until its claim ends: go on.
+            logger.error("Delivery %s: %s", pk, describe(error), exc_info=error)
+            if not is_usable(using):
+                raise
+            count += 1
     return count
 
 
-def _send(using: str) -> int:
-    """Renvoie des réveils, dans la limite d’une fenêtre ; chaque renvoi double le bail.
+def _send(using: str, transport: Transport) -> int:
+    """Renvoie des réveils, dans la limite d’une fenêtre.
 
-    Sans l’une et l’autre, les renvois iraient plus vite que les workers et la file croîtrait.
+    Sans elle, les renvois iraient plus vite que les workers et la file croîtrait.
     """
-    if not broker.is_available() or broker.breaker.is_open(float("inf")):
-        return 0
-    now = timezone.now()
-    with transaction.atomic(using=using):
-        pending = Delivery.objects.using(using).filter(state=Delivery.State.PENDING)
-        free = WINDOW - pending.filter(sends__gt=0, send_after__gt=now).count()
-        rows = due(using, now).filter(send_after__lte=now).order_by("send_after")
-        if connections[using].features.has_select_for_update_skip_locked:
-            rows = rows.select_for_update(skip_locked=True)
-        late = list(rows.only("pk", "sends", "event_type", "handler")[: max(free, 0)])
-        for row in late:
-            row.send_after = now + timedelta(seconds=LEASE * 2 ** min(row.sends, MAX_DOUBLINGS))
-            row.sends += 1
-        Delivery.objects.using(using).bulk_update(late, ["send_after", "sends"])
-    unsent = send_wake_ups([(row.pk, _queue_of(row)) for row in late], using)
-    if unsent:
-        # Not on their way: an outage would fill the window and double leases for nothing, and
-        # the return of the broker would be noticed minutes later.
-        rows = due(using, now).filter(pk__in=unsent, sends__gt=0)
-        rows.update(sends=F("sends") - 1, send_after=now)
+    rows = Delivery.objects.using(using)
+    late = rows.lease(WINDOW - rows.on_their_way())
+    unsent = transport.post(wake_ups(late, using))
+    rows.not_sent(row.pk for row, refusal in unsent if refusal is None)
+    for row, refusal in unsent:
+        if refusal:
+            rows.refused(row.pk, describe(refusal))
     return len(late) - len(unsent)
-
-
-def _queue_of(row: Delivery) -> str | None:
-    for item in event_bus.subscriptions():
-        if item.is_async and (item.event_type, item.name) == (row.event_type, row.handler):
-            return item.queue
-    return None

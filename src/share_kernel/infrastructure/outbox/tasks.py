@@ -5,9 +5,10 @@ from __future__ import annotations
 from uuid import UUID
 
 from celery import shared_task
+from django.db import connections
 
-from ..logs import logger
-from .delivering import deliver_row
+from ..logs import describe, logger
+from .delivering import deliver_row, is_usable
 
 
 # Acknowledged at once: the row remembers the work, and the relay wakes it again.
@@ -16,13 +17,22 @@ def deliver(ids: list[str], using: str = "default") -> None:
     """Livre des lignes du registre, si leur heure est venue.
 
     Args:
-        ids: des identifiants de :class:`.Delivery` ; tout autre contenu est ignoré.
+        ids: des identifiants de :class:`.Delivery` ; tout autre contenu est ignoré.
         using: l’alias de la base de données.
     """
+    if using not in connections:
+        logger.error("A wake-up names a database: %r doesn't exist here.", using)
+        return
     for text in ids if isinstance(ids, list) else []:
         try:
             pk = UUID(text)
         except (ValueError, TypeError, AttributeError):
             logger.error("A wake-up names %r, which is not a delivery.", f"{text!r:.100}")
             continue
-        deliver_row(pk, using)
+        try:
+            deliver_row(pk, using)
+        except Exception as error:
+            # Its row is reserved until its claim ends; the next ones may be well.
+            logger.error("Delivery %s: %s", pk, describe(error), exc_info=error)
+            if not is_usable(using):
+                raise

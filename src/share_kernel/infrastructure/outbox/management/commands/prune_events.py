@@ -5,27 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import DEFAULT_DB_ALIAS
 
 from ...models import Delivery
-from ...settling import prune
+from ._options import add_database, days
 
 
 class Command(BaseCommand):
-    """Efface les livraisons faites depuis assez longtemps ; jamais une livraison en attente."""
+    """Efface les livraisons faites depuis assez longtemps ; jamais une livraison en attente."""
 
     help = "Delete settled deliveries. A pending one is never deleted."
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Déclare les options de la commande."""
         parser.add_argument(
-            "--days", type=float, default=30, help="settled at least this long ago (default: 30)"
+            "--days", type=days, default=30, help="settled at least this long ago (default: 30)"
         )
         parser.add_argument("--dead", action="store_true", help="also the abandoned ones")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="alias of the database")
+        add_database(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Efface, et dit combien."""
         rows = Delivery.objects.using(options["database"])
-        count = prune(rows.all(), days=options["days"], include_dead=options["dead"])
+        count = rows.prune(days=options["days"], include_dead=options["dead"])
         self.stdout.write(f"Deliveries deleted: {count}.")

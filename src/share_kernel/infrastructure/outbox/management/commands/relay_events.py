@@ -7,11 +7,12 @@ import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError, connections
 
-from .... import broker
-from ....logs import logger
-from ...relay import relay
+from ....dispatch import slots
+from ....logs import describe, logger
+from ...relay import let_go, relay
+from ._options import add_database
 
 IDLE = 0.5  # seconds between two looks at an empty register
 BROKEN = 2.0  # seconds between two tries of a database that fails
@@ -28,7 +29,7 @@ class Command(BaseCommand):
             "--execute", action="store_true", help="run the handlers here: no Celery, no broker"
         )
         parser.add_argument("--once", action="store_true", help="stop when nothing is late")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="alias of the database")
+        add_database(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Tourne jusqu’à SIGTERM ou SIGINT ; finit d’abord la livraison en cours."""
@@ -36,7 +37,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         using, execute = options["database"], options["execute"]
-        if not execute and not broker.is_available():
+        if not execute and not (slots.transport and slots.transport.is_configured()):
             raise CommandError(
                 "Celery has no broker here, so there is nobody to wake up. Pass --execute to run "
                 "the handlers in this process, or configure a broker."
@@ -59,12 +60,16 @@ class Command(BaseCommand):
         self.stdout.write(f"{total} relayed.")
 
     def _once(self, using: str, *, execute: bool, stop: threading.Event) -> int | None:
-        """Renvoie combien de livraisons, ou ``None`` si la base a échoué : elle peut redémarrer."""
+        """Renvoie combien de livraisons, ou ``None`` si la base a échoué : elle peut redémarrer."""
         try:
-            return relay(using, execute=execute, stop=stop.is_set)
+            count = relay(using, execute=execute, stop=stop.is_set)
         except (DatabaseError, InterfaceError) as error:
             logger.warning(
-                "The relay cannot use the database %s, it will try again: %s", using, error
+                "The relay cannot use the database %s, it will try again: %s",
+                using,
+                describe(error),
             )
             connections[using].close()
             return None
+        let_go(idle=not count)
+        return count

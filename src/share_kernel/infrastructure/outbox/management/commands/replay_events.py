@@ -1,18 +1,18 @@
-"""Ranime des livraisons abandonnées."""
+"""Ranime des livraisons abandonnées, ou presse celles qui attendent un déploiement."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS
 
 from ...models import Delivery
-from ...settling import replay
+from ...relay import relay
+from ._options import add_database, identifier
 
 
 class Command(BaseCommand):
-    """Remet en attente des livraisons abandonnées ; leurs essais repartent de zéro."""
+    """Remet en attente des livraisons abandonnées ; leurs essais repartent de zéro."""
 
     help = "Revive dead deliveries: their attempts start again from zero."
 
@@ -21,9 +21,16 @@ class Command(BaseCommand):
         parser.add_argument("--all", action="store_true", help="every dead delivery")
         parser.add_argument("--event-type", help="only those of this event")
         parser.add_argument("--handler", help="only those of this handler")
-        parser.add_argument("--id", action="append", help="only this delivery; may be repeated")
+        parser.add_argument(
+            "--id", type=identifier, action="append", help="only this delivery; may be repeated"
+        )
+        parser.add_argument(
+            "--waiting",
+            action="store_true",
+            help="instead of the dead ones, deliver now those that wait for a deployment",
+        )
         parser.add_argument("--dry-run", action="store_true", help="count, change nothing")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="alias of the database")
+        add_database(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Choisit les lignes, puis les ranime."""
@@ -33,11 +40,17 @@ class Command(BaseCommand):
             "pk__in": options["id"],
         }
         filters = {name: value for name, value in chosen.items() if value}
-        if not filters and not options["all"]:
-            raise CommandError("Choose with --event-type, --handler or --id, or pass --all.")
-        dead = Delivery.objects.using(options["database"]).filter(state=Delivery.State.DEAD)
-        rows = dead.filter(**filters)
+        waiting = options["waiting"]
+        if not filters and not options["all"] and not waiting:
+            raise CommandError(
+                "Choose with --event-type, --handler or --id, or pass --all or --waiting."
+            )
+        using = options["database"]
+        every = Delivery.objects.using(using).filter(**filters)
+        rows = every.waiting() if waiting else every.filter(state=Delivery.State.DEAD)
         if options["dry_run"]:
             self.stdout.write(f"Deliveries that would be replayed: {rows.count()}.")
-        else:
-            self.stdout.write(f"Deliveries that will be replayed: {replay(rows)}.")
+            return
+        count = rows.hurry() if waiting else rows.replay()
+        self.stdout.write(f"Deliveries that will be replayed: {count}.")
+        relay(using)  # wakes a worker, if there is a broker

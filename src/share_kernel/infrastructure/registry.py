@@ -1,0 +1,172 @@
+"""Qui réagit à quoi : les abonnements de ce processus."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeAlias
+
+from django.core.signals import setting_changed
+
+from ..domain.domain_event import (
+    DomainEvent,
+    SubscriptionError,
+    UnknownEventTypeError,
+    UnknownHandlerError,
+    get_event_class,
+)
+from . import settings
+from .subscriptions import Handler, Subscription
+
+Recorder: TypeAlias = Callable[[DomainEvent], object]
+
+
+class Plan(NamedTuple):
+    """Ce que publier un événement d’une classe entraîne."""
+
+    handlers: tuple[Handler, ...]
+    subscriptions: tuple[Subscription, ...]
+    travels: bool
+    """L’événement doit pouvoir voyager."""
+
+
+class Snapshot(NamedTuple):
+    """L’état d’un registre, à lui rendre."""
+
+    subscriptions: tuple[Subscription, ...]
+    recorders: tuple[Recorder, ...]
+
+
+class Registry:
+    """Les abonnements, dans leur ordre, et ce qu’ils signifient pour chaque classe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._state = Snapshot((), ())
+        self.plans: dict[type[DomainEvent], Plan | None] = {}
+        """Ce qui est déjà calculé. Chaque changement remplace ce dictionnaire : une lecture se
+        passe de verrou, et ce qui est tiré d’abonnements plus anciens est jeté."""
+        setting_changed.connect(self._forget)  # Django sends it in tests only
+
+    def subscribe(self, new: Subscription) -> None:
+        """Ajoute un abonnement, ou le met à la place de celui auquel il succède.
+
+        Raises:
+            SubscriptionError: une autre fonction porte ce nom pour le même événement.
+        """
+        with self._lock:
+            subscriptions, recorders = self._state
+            self.restore(Snapshot(_with(new, subscriptions), recorders))
+
+    def unsubscribe(self, event_type: str, handler: Handler) -> bool:
+        """Retire un handler ; dit s’il était abonné."""
+        with self._lock:
+            before, recorders = self._state
+            kept = tuple(
+                item for item in before if (item.event_type, item.handler) != (event_type, handler)
+            )
+            self.restore(Snapshot(kept, recorders))
+            return len(kept) < len(before)
+
+    def record(self, recorder: Recorder) -> None:
+        """Montre à *recorder* chaque événement publié, avant les handlers."""
+        with self._lock:
+            subscriptions, recorders = self._state
+            self.restore(Snapshot(subscriptions, (*recorders, recorder)))
+
+    def stop_recording(self, recorder: Recorder) -> None:
+        """Ne montre plus rien à *recorder*."""
+        with self._lock:
+            subscriptions, recorders = self._state
+            kept = tuple(item for item in recorders if item is not recorder)
+            self.restore(Snapshot(subscriptions, kept))
+
+    def all(self) -> list[Subscription]:
+        """Renvoie tous les abonnements, par événement puis par ordre d’abonnement."""
+        return sorted(self._state.subscriptions, key=lambda item: item.event_type)
+
+    def for_event(self, cls: type[DomainEvent]) -> tuple[Subscription, ...]:
+        """Renvoie les abonnements d’une classe et de ses familles, chaque handler une fois.
+
+        D’un handler abonné à plusieurs ancêtres, l’abonnement au plus proche l’emporte.
+        """
+        found = [
+            (distance, item)
+            for item in self._state.subscriptions
+            if (distance := item.distance(cls)) is not None
+        ]
+        return tuple(
+            item
+            for distance, item in found
+            if not any(nearer < distance and item.reacts_as(other) for nearer, other in found)
+        )
+
+    def plan(self, cls: type[DomainEvent]) -> Plan | None:
+        """Renvoie ce que publier cette classe entraîne, ou ``None`` s’il n’y a rien à faire."""
+        plans, recorders = self.plans, self._state.recorders  # read before what they are made of
+        items = self.for_event(cls)
+        handlers = recorders + tuple(item.handler for item in items if not item.is_async)
+        subscriptions = tuple(item for item in items if item.is_async)
+        travels = bool(subscriptions) or settings.checks_payloads()
+        plan = Plan(handlers, subscriptions, travels) if handlers or travels else None
+        plans[cls] = plan
+        return plan
+
+    def by_name(self, event_type: str, name: str) -> Subscription:
+        """Renvoie l’abonnement asynchrone de ce nom.
+
+        Raises:
+            UnknownHandlerError: aucun dans ce processus.
+        """
+        for item in self._async_for(event_type):
+            if item.name == name:
+                return item
+        raise UnknownHandlerError(
+            f"No async handler of {event_type!r} is named {name!r} in this process. "
+            "`manage.py list_event_handlers` shows those that are."
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Renvoie l’état du registre, à donner à :meth:`restore`."""
+        return self._state
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Rend au registre un état qu’il avait."""
+        self._state = snapshot
+        self.plans = {}
+
+    def _forget(self, **_: Any) -> None:
+        self.plans = {}
+
+    def _async_for(self, event_type: str) -> Iterable[Subscription]:
+        try:
+            cls = get_event_class(event_type)
+        except UnknownEventTypeError:
+            return ()
+        plan = self.plans[cls] if cls in self.plans else self.plan(cls)
+        return plan.subscriptions if plan else ()
+
+
+def _with(new: Subscription, current: tuple[Subscription, ...]) -> tuple[Subscription, ...]:
+    for position, old in enumerate(current):
+        if new.succeeds(old):
+            return (*current[:position], new, *current[position + 1 :])
+        if _clash(new, old):
+            raise SubscriptionError(
+                f"Two functions are subscribed to {new.event_type!r} under the name {new.name!r}: "
+                f"{old.handler!r} and {new.handler!r}. A worker could not tell them apart: "
+                "give one of them another name=, or unsubscribe the first."
+            )
+    return (*current, new)
+
+
+def _clash(new: Subscription, old: Subscription) -> bool:
+    """Un événement pourrait avoir ces deux handlers, sous un seul nom."""
+    if not (new.is_async and old.is_async and new.name == old.name):
+        return False
+    if new.handler == old.handler or new.redefines(old):
+        return False
+    return new.event_type == old.event_type or bool(new.family or old.family)
+
+
+registry = Registry()
