@@ -7,10 +7,13 @@ SOURCES := src conf tests docs
 PORT := 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help site serve shell test doctest lint format types traduire catalogues demo bench chaos versions check clean
+.PHONY: help unit site serve shell test mutants doctest lint format types traduire catalogues demo bench chaos versions check clean
 
 help: ## Montre cette aide.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+unit: $(READY) ## Exécute les tests unitaires du bus, en quelques secondes, sans le site.
+	@$(BIN)/python -m pytest src/share_kernel tests/share_kernel
 
 site: $(READY) ## Construit le site français et anglais dans build/site.
 	@$(BIN)/python docs/_ext/construire.py
@@ -24,6 +27,9 @@ serve: $(READY) ## Sert le site sur http://127.0.0.1:8000/ et le reconstruit à 
 
 test: $(READY) build/site/index.html ## Exécute les tests et chaque exemple des pages.
 	@$(BIN)/python -m pytest
+
+mutants: $(READY) ## Glisse des fautes dans le bus et compte celles que ses tests voient : MUTANTS=300 SEED=0.
+	@$(BIN)/python -m tests.mutants
 
 shell: $(READY) ## Ouvre le shell Django du projet de référence, où coller les exemples.
 	@$(BIN)/python manage.py migrate --verbosity 0

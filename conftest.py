@@ -36,6 +36,7 @@ collect_ignore_glob = [
     "docs/conf.py",  # --doctest-modules would import it as conf, the name of a package
     "docs/_ext/*",
     "noxfile.py",
+    "tests/mutants/[!t]*",  # its tool comes with the dev extra only
     "tests/chaos/app/*",  # an application that only the chaos installs
     "tests/services/shop/*",  # an application that only the service tests install
     "tests/tenants/customers/*",  # likewise

@@ -21,6 +21,23 @@ CATALOGUE = re.search(r"locale/en/\S+\.po", PAGE)[0]  # type: ignore[index]
 ENTRY = re.search(r"```text\n(.+)\n```", PAGE)[1]  # type: ignore[index]
 
 
+def test_the_targets_are_those_of_make_help_and_the_first_needs_no_site() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    described = re.findall(r"^\| `make ([a-z]+)` \|", page, re.MULTILINE)
+    done = subprocess.run(
+        ["make", *HERE, "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    shown = {line.split()[0] for line in done.stdout.splitlines()}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1]  # type: ignore[index]
+
+    assert shown - set(described) == {"help", "clean", "lint", "types"}  # check runs the last two
+    assert set(described) <= shown
+    assert sorted(phony.split()) == sorted(shown)
+    assert described[0] == "unit"
+    assert re.search(r"^unit: \$\(READY\) ##", makefile, re.MULTILINE)
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Une copie de ce qui est versionné, ou va l’être."""

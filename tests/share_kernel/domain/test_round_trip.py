@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kombu.utils.json import dumps, loads
 
@@ -157,7 +157,6 @@ def through_kombu(data: dict[str, Any]) -> Any:
     return loads(dumps(data))
 
 
-@settings(deadline=None, max_examples=200)
 @given(everything)
 def test_an_event_comes_back_equal_and_of_the_same_types(event: Everything) -> None:
     data = travelling(event)
