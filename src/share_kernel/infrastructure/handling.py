@@ -91,7 +91,7 @@ def attempt(
     """
     try:
         event, subscription = _look_up(payload, handler, depth, using)
-    except _Misaddressed as error:
+    except MisaddressedError as error:
         return Verdict(error, None, attempts, waits)
     except Exception as error:  # whatever its class raises when it is rebuilt
         return _after_skew(error, attempts - 1, waits + 1)
@@ -119,7 +119,7 @@ class TooManyAttemptsError(DomainEventError):
         )
 
 
-class _Misaddressed(PayloadError):
+class MisaddressedError(PayloadError):
     """Aucun code, même plus récent, ne saurait quoi faire de ce message."""
 
 
@@ -130,7 +130,7 @@ def _look_up(
     if not isinstance(handler, Subscription):
         fault = _address_fault(payload, handler, depth, using)
         if fault:
-            raise _Misaddressed(f"{identify(payload)}: {fault}")
+            raise MisaddressedError(f"{identify(payload)}: {fault}")
     event = DomainEvent.from_dict(payload)
     if isinstance(handler, Subscription):
         return event, handler

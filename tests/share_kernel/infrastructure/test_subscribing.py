@@ -71,7 +71,7 @@ class TestForms:
         assert (sync.is_async, sync.handler) == (False, count_order)
         assert (late.is_async, late.max_attempts, late.queue) == (True, 3, "slow")
 
-    @pytest.mark.parametrize("event_type", [None, 3, int, DomainEvent, object()])
+    @pytest.mark.parametrize("event_type", [None, 3, int, object()])
     def test_anything_else_is_refused(self, event_type: Any) -> None:
         with pytest.raises(
             SubscriptionError, match="neither an event name nor a DomainEvent class"

@@ -1,0 +1,39 @@
+import pytest
+
+from src.share_kernel.domain.domain_event import PermanentFailure, RetryAfter
+from src.share_kernel.infrastructure import handling
+
+
+def test_the_delay_grows_and_is_spread_over_its_whole_range() -> None:
+    for attempt in (1, 3, 5):
+        limit = handling.BACKOFF_BASE * 2 ** (attempt - 1)
+        delays = [handling.delay_after(ValueError(), attempt, 8) or 0 for _ in range(2000)]
+        assert 0 <= min(delays) < limit / 10
+        assert limit * 0.9 < max(delays) <= limit
+
+
+def test_the_delay_is_bounded() -> None:
+    delays = [handling.delay_after(ValueError(), 50, 100) or 0 for _ in range(2000)]
+    assert handling.BACKOFF_MAX * 0.9 < max(delays) <= handling.BACKOFF_MAX
+
+
+def test_the_last_attempt_gives_up() -> None:
+    assert handling.delay_after(ValueError(), 7, 8) is not None
+    assert handling.delay_after(ValueError(), 8, 8) is None
+
+
+def test_a_permanent_failure_gives_up_at_once() -> None:
+    assert handling.delay_after(PermanentFailure(), 1, 8) is None
+
+
+def test_retry_after_chooses_the_delay_and_still_counts() -> None:
+    assert handling.delay_after(RetryAfter(42), 1, 8) == 42
+    assert handling.delay_after(RetryAfter(42), 8, 8) is None
+
+
+def test_a_deployment_is_waited_for_about_a_day() -> None:
+    total, attempt = 0.0, 1
+    while (delay := handling.delay_after_skew(attempt)) is not None:
+        assert 60 < delay < 15 * 60
+        total, attempt = total + delay, attempt + 1
+    assert total == pytest.approx(24 * 3600, rel=0.1)
