@@ -73,7 +73,7 @@ class Stage:
         }
 
     def manage(self, *args: str) -> str:
-        """Exécute une commande d’administration jusqu’à son terme ; renvoie ce qu’elle écrit."""
+        """Exécute une commande d’administration jusqu’à son terme ; renvoie ce qu’elle écrit."""
         name, patience = args[0], Patience(self.patience)
         self.start(name, [*MANAGE, *args])
         while self.processes[name].poll() is None:
@@ -114,7 +114,7 @@ class Stage:
             raise DemoError(f"The process 'web' has failed.{self._logs()}")
 
     def _expect(self, patience: Patience, progress: int) -> None:
-        """Laisse passer un instant, ou renonce : rien n’avance plus."""
+        """Laisse passer un instant, ou renonce : rien n’avance plus."""
         if patience.is_over(progress):
             raise DemoError(f"Nothing has happened for {self.patience:g} s.{self._logs()}")
         time.sleep(TICK)

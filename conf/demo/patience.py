@@ -1,4 +1,4 @@
-"""Attendre tant que quelque chose avance : une machine lente n’est pas une panne."""
+"""Attendre tant que quelque chose avance : une machine lente n’est pas une panne."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Patience:
-    """Une limite au temps passé sans progrès ; chaque progrès la réarme.
+    """Une limite au temps passé sans progrès ; chaque progrès la réarme.
 
     Args:
         seconds: combien de temps rien ne peut avancer.
@@ -24,7 +24,7 @@ class Patience:
         """Dit si rien n’a avancé depuis trop longtemps.
 
         Args:
-            progress: un compte de ce qui est fait. Seul un nouveau maximum est un progrès :
+            progress: un compte de ce qui est fait. Seul un nouveau maximum est un progrès :
                 ce qui va et vient n’avance pas, et ne doit pas faire attendre sans fin.
         """
         if progress > self._furthest:

@@ -71,7 +71,7 @@ def _pending() -> int:
 def _until_done(count: int) -> None:
     """Attend que *count* handlers asynchrones aient réussi depuis le début.
 
-    Sans limite : celui qui a lancé ce processus l’arrête quand plus rien n’avance.
+    Sans limite : celui qui a lancé ce processus l’arrête quand plus rien n’avance.
     """
     parent = os.getppid()
     while sum(line.when == "after commit" and " done" in line.what for line in read()) < count:
