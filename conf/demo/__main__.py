@@ -21,9 +21,11 @@ from pathlib import Path
 
 from . import journal
 from .journal import Line
+from .patience import Patience
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE = 20.0  # seconds, all included
+PATIENCE = 60.0  # seconds without any progress
+TICK = 0.02  # seconds between two looks
 GRACE = 2.0  # seconds that a process has to stop politely; an idle Celery worker may take ten
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
 CELERY = [
@@ -46,6 +48,7 @@ class Stage:
     folder: Path
     broker_url: str
     queue: str
+    patience: float = PATIENCE
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     began: float = field(default_factory=time.time)
     shown: int = 0
@@ -71,21 +74,14 @@ class Stage:
 
     def manage(self, *args: str) -> str:
         """Exécute une commande d’administration jusqu’à son terme ; renvoie ce qu’elle écrit."""
-        try:
-            done = subprocess.run(
-                [*MANAGE, *args],
-                cwd=ROOT,
-                env=self.env("manage"),
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=self.time_left(),
-            )
-        except subprocess.TimeoutExpired:
-            raise self._too_slow() from None
-        if done.returncode:
-            raise DemoError(f"manage.py {args[0]} failed:\n{done.stdout}{done.stderr}")
-        return done.stdout
+        name, patience = args[0], Patience(self.patience)
+        self.start(name, [*MANAGE, *args])
+        while self.processes[name].poll() is None:
+            self._expect(patience, self.log(name).stat().st_size)
+        said = self.log(name).read_text(errors="replace")
+        if self.processes.pop(name).returncode:
+            raise DemoError(f"manage.py {name} failed:\n{said}")
+        return said
 
     def start(self, name: str, command: list[str]) -> None:
         """Démarre un processus ; Ctrl-C ne va qu’à nous, qui l’arrêtons."""
@@ -99,31 +95,29 @@ class Stage:
         """Renvoie le fichier où va tout ce que ce processus écrit."""
         return self.folder / f"{name}.log"
 
-    def time_left(self) -> float:
-        """Renvoie le temps qui reste, en secondes."""
-        left = self.began + DEADLINE - time.time()
-        if left <= 0:
-            raise self._too_slow()
-        return left
-
-    def _too_slow(self) -> DemoError:
-        return DemoError(f"This took more than {DEADLINE:.0f} s.{self._logs()}")
-
     def follow(self) -> None:
-        """Affiche le récit à mesure, jusqu’à la fin du processus « web »."""
+        """Affiche le récit à mesure, jusqu’à la fin du processus « web »."""
+        patience = Patience(self.patience)
         while True:
             status = self.processes["web"].poll()  # before reading: nothing comes after
-            for line in journal.read(self.journal)[self.shown :]:
+            lines = journal.read(self.journal)
+            for line in lines[self.shown :]:
                 self._show(line)
             if status is not None:
                 break
             for name, process in self.processes.items():
                 if name != "web" and process.poll() is not None:
                     raise DemoError(f"The process {name!r} has stopped.{self._logs()}")
-            self.time_left()
-            time.sleep(0.02)
+            # The same thing told again, as a wake-up that nobody hears, is no progress.
+            self._expect(patience, len({(line.process, line.what) for line in lines}))
         if status:
             raise DemoError(f"The process 'web' has failed.{self._logs()}")
+
+    def _expect(self, patience: Patience, progress: int) -> None:
+        """Laisse passer un instant, ou renonce : rien n’avance plus."""
+        if patience.is_over(progress):
+            raise DemoError(f"Nothing has happened for {self.patience:g} s.{self._logs()}")
+        time.sleep(TICK)
 
     def _show(self, line: Line) -> None:
         self.shown += 1
@@ -195,7 +189,7 @@ def check_broker() -> None:
 
     with app.connection_for_write() as connection:
         try:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=2)
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=10)
         except Exception as error:
             raise DemoError(
                 f"No broker answers at {connection.as_uri()} (BROKER_URL): {error}\n"
@@ -206,7 +200,7 @@ def check_broker() -> None:
 def play(opened: Stage) -> None:
     """Joue la démonstration d’un bout à l’autre."""
     opened.journal.touch()
-    opened.manage("migrate", "--verbosity=0")
+    opened.manage("migrate")
     if opened.broker_url:
         opened.start("worker", CELERY)
         opened.start("relay", [*MANAGE, "relay_events"])

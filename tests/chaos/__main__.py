@@ -1,4 +1,4 @@
-"""``make chaos`` : la tourmente sur les trois piles, et ses résultats."""
+"""``make chaos`` : la tourmente sur les quatre piles, et ses résultats."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from .checking import FAULTS
 from .children import ROOT
 from .missing import MissingError
 from .storm import RECIPES, Recipe, Result, run
@@ -20,8 +21,8 @@ from .storm import RECIPES, Recipe, Result, run
 SECONDS = 25.0
 EXAMPLES = 5
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
-HEADS = "stack seconds faults orders cancelled deliveries effects dead lost phantom duplicates"
-COLUMNS = "{:22}{:>8}{:>8}{:>8}{:>12}{:>12}{:>9}{:>7}{:>7}{:>9}{:>12}"
+HEADS = "stack seconds faults orders cancelled deliveries effects dead late lost phantom duplicates"
+COLUMNS = "{:22}{:>8}{:>8}{:>8}{:>12}{:>12}{:>9}{:>7}{:>7}{:>7}{:>9}{:>12}"
 
 
 def main() -> int:
@@ -29,6 +30,7 @@ def main() -> int:
 
     Les variables d’environnement ``CHAOS_SEED``, ``CHAOS_SECONDS`` et ``CHAOS_STACKS`` (des noms
     séparés par des virgules) rejouent une suite de pannes, l’allongent, choisissent les piles.
+    ``CHAOS_RESULTS`` nomme le fichier où garder les résultats, si rien ne manque.
     """
     seed = int(os.environ.get("CHAOS_SEED") or random.randrange(2**32))
     seconds = float(os.environ.get("CHAOS_SECONDS") or SECONDS)
@@ -44,13 +46,22 @@ def main() -> int:
         print("interrupted")
         return 130
     results = [result for result in attempts if result]
+    return conclude(results, seed, skipped=len(attempts) - len(results))
+
+
+def conclude(results: list[Result], seed: int, skipped: int) -> int:
+    """Montre les résultats, les garde s’ils sont bons ; renvoie le code de sortie."""
     show(results)
     report = as_json(results, seed)
     write(ROOT / "build" / "chaos.json", report)
-    if len(results) == len(RECIPES):
-        write(ROOT / "docs" / "_data" / "chaos.json", report)
-    failed = not all(result.findings.clean for result in results)
-    return int(failed or (len(results) < len(recipes) and os.environ.get("REQUIRE_ALL") == "1"))
+    clean = all(result.findings.clean for result in results)
+    if asked := os.environ.get("CHAOS_RESULTS"):
+        if clean and results and not skipped:
+            write(ROOT / asked, report)
+            print(f"written to {asked}")
+        else:
+            print(f"{asked} is left as it was: {'a stack was skipped' if clean else 'not clean'}")
+    return int(not clean or (skipped > 0 and os.environ.get("REQUIRE_ALL") == "1"))
 
 
 def interrupt(*_: Any) -> None:
@@ -84,15 +95,12 @@ def one(recipe: Recipe, seed: int, seconds: float) -> Result | None:
 def tell(result: Result) -> None:
     """Donne des exemples de ce qui ne va pas."""
     found = result.findings
-    for word, pairs in (
-        ("lost", found.lost),
-        ("phantom", found.phantom),
-        ("duplicates", found.duplicates),
-    ):
+    for word in FAULTS:
+        pairs = getattr(found, word)
         for event, handler in pairs[:EXAMPLES]:
             print(f"  {word}: event {event}, handler {handler}")
-    if result.pending:
-        print(f"  {result.pending} deliveries were still pending at the deadline")
+    if found.late:
+        print(f"  nothing moved any more, and {len(found.late)} deliveries were still pending")
     for text in result.surprises:
         print(f"  surprise: {text}")
 
@@ -111,9 +119,7 @@ def show(results: list[Result]) -> None:
             found.deliveries,
             found.effects,
             found.dead,
-            len(found.lost),
-            len(found.phantom),
-            len(found.duplicates),
+            *(len(getattr(found, word)) for word in FAULTS),
         )
         print(COLUMNS.format(*cells))
 
@@ -132,9 +138,7 @@ def as_json(results: list[Result], seed: int) -> dict[str, Any]:
                 "deliveries": result.findings.deliveries,
                 "effects": result.findings.effects,
                 "dead": result.findings.dead,
-                "lost": len(result.findings.lost),
-                "phantom": len(result.findings.phantom),
-                "duplicates": len(result.findings.duplicates),
+                **{word: len(getattr(result.findings, word)) for word in FAULTS},
             }
             for result in results
         ],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 INNOCENT = ("slow", "flaky", "deadly", "ok")
 POISON = "poison"
+FAULTS = ("late", "lost", "phantom", "duplicates")
 
 Pair = tuple[str, str]
 """Un événement et un handler."""
@@ -15,21 +16,22 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Findings:
-    """Les comptes, et les trois ensembles qui doivent être vides."""
+    """Les comptes, et les quatre ensembles qui doivent être vides."""
 
     orders: int
     deliveries: int
     effects: int
     dead: int
     rolled_back: int
+    late: Sequence[Pair]
     lost: Sequence[Pair]
     phantom: Sequence[Pair]
     duplicates: Sequence[Pair]
 
     @property
     def clean(self) -> bool:
-        """Rien de perdu, d’inventé ni de doublé."""
-        return not (self.lost or self.phantom or self.duplicates)
+        """Rien d’inachevé, de perdu, d’inventé ni de doublé."""
+        return not any(getattr(self, word) for word in FAULTS)
 
 
 def compare(
@@ -50,7 +52,10 @@ def compare(
         durable: sans registre, le handler empoisonné ne laisse aucune trace à vérifier.
     """
     published = set(orders) - rolled_back
-    dead = {(event, handler) for event, handler, state in deliveries if state == "dead"}
+    dead, pending = (
+        {(event, handler) for event, handler, state in deliveries if state == wanted}
+        for wanted in ("dead", "pending")
+    )
     wanted = {(event, handler) for event in published for handler in INNOCENT}
     given_up = {(event, POISON) for event in published} if durable else set()
     seen = [*effects, *((event, handler) for event, handler, _ in deliveries)]
@@ -60,8 +65,10 @@ def compare(
         effects=len(effects),
         dead=len(dead),
         rolled_back=len(rolled_back),
+        # Its row still promises the effect: nothing is lost, the run ended too soon.
+        late=sorted(pair for pair in pending if pair[0] in published),
         # An innocent handler that was given up has no effect either: it counts here.
-        lost=sorted((wanted - set(effects)) | (given_up - dead)),
+        lost=sorted(((wanted - set(effects)) | (given_up - dead)) - pending),
         # The poison rolls its own effect back: one that stays was never allowed.
         phantom=sorted(
             {pair for pair in seen if pair[0] not in published}

@@ -11,17 +11,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from conf.demo.patience import Patience
+
 ROOT = Path(__file__).resolve().parents[2]
-TICK = 0.05  # seconds between two looks at a condition
+TICK = 0.1  # seconds between two looks at a condition
+PATIENCE = 120.0  # seconds without any progress
 GRACE = 10.0  # seconds to finish after SIGTERM
 
 
-def eventually(condition: Callable[[], object], what: str, deadline: float) -> None:
-    """Attend que *condition* soit vraie."""
-    limit = time.monotonic() + deadline
+def eventually(
+    condition: Callable[[], object],
+    what: str,
+    progress: Callable[[], int],
+    seconds: float = PATIENCE,
+) -> None:
+    """Attend que *condition* soit vraie, aussi longtemps que *progress* croît.
+
+    Raises:
+        TimeoutError: rien n’avance plus depuis *seconds* secondes.
+    """
+    patience = Patience(seconds)
     while not condition():
-        if time.monotonic() > limit:
-            raise TimeoutError(f"{what}: not in {deadline} s")
+        if patience.is_over(progress()):
+            raise TimeoutError(f"{what}: nothing has moved for {seconds:g} s")
         time.sleep(TICK)
 
 
@@ -42,6 +54,10 @@ class Child:
         """Où vont ses deux sorties."""
         return self.folder / f"{self.name}.log"
 
+    def said(self) -> int:
+        """Renvoie combien d’octets il a écrits."""
+        return self.log_path.stat().st_size
+
     def start(self) -> None:
         """Démarre le programme."""
         with self.log_path.open("ab") as log:
@@ -49,6 +65,18 @@ class Child:
                 self.command, cwd=ROOT, env=self.env, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, start_new_session=True,
             )  # fmt: skip
+
+    def finish(self) -> None:
+        """Exécute le programme jusqu’à sa fin, qui doit être bonne."""
+        self.start()
+        assert self._process
+        try:
+            eventually(lambda: not self.runs(), f"the end of {self.name}", self.said)
+        finally:
+            self.kill()
+        if self._process.returncode:
+            said = self.log_path.read_text(errors="replace")
+            raise RuntimeError(f"{self.name} ended with {self._process.returncode}:\n{said}")
 
     def runs(self) -> bool:
         """Dit si le programme tourne."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -19,9 +18,8 @@ from uuid import UUID
 from . import databases
 from .brokers import Broker, RabbitMQ, Redis, running
 from .checking import Findings, compare
-from .children import ROOT, TICK, Child, eventually
+from .children import PATIENCE, ROOT, TICK, Child, eventually
 
-LIMIT = 85.0  # seconds for a stack, all included
 CALM = (0.2, 1.2)  # seconds between two faults
 OUTAGE = (0.2, 2.0)  # seconds that a broker stays dead
 ROLES = ("publisher", "worker", "relay", "broker")
@@ -43,6 +41,7 @@ RECIPES = (
     Recipe("sqlite", databases.sqlite),
     Recipe("postgresql+redis", databases.postgresql, Redis),
     Recipe("postgresql+rabbitmq", databases.postgresql, RabbitMQ),
+    Recipe("mariadb+redis", databases.mariadb, Redis),
 )
 
 
@@ -53,7 +52,6 @@ class Result:
     name: str
     seconds: float
     faults: dict[str, int]
-    pending: int
     surprises: list[str]
     findings: Findings
 
@@ -79,14 +77,13 @@ def run(recipe: Recipe, folder: Path, *, seed: int, seconds: float, durable: boo
             storm.begin()
             storm.rage(seconds)
             storm.heal()
-            pending = storm.drain(started + LIMIT - time.monotonic())
+            storm.drain()
         finally:
             storm.end()
         return Result(
             name=recipe.name,
             seconds=round(time.monotonic() - started, 1),
             faults={role: storm.faults[role] for role in ROLES},
-            pending=pending,
             surprises=[text for child in storm.children for text in child.surprises],
             findings=storm.findings(),
         )
@@ -100,7 +97,8 @@ class Storm:
     broker: Broker | None
     folder: Path
     rng: random.Random
-    durable: bool
+    durable: bool = True
+    patience: float = PATIENCE
     children: list[Child] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     _broker_returns: float = 0.0
@@ -125,14 +123,14 @@ class Storm:
 
     def begin(self) -> None:
         """Démarre tout et attend un premier effet : avant, rien ne peut se perdre."""
-        migrate = [sys.executable, "manage.py", "migrate", "--run-syncdb", "--verbosity=0"]
-        subprocess.run(migrate, cwd=ROOT, env=self.env, check=True, timeout=60)
+        migrate = [sys.executable, "manage.py", "migrate", "--run-syncdb"]
+        Child("migrate", "migrate", migrate, self.env, self.folder).finish()
         if self.broker:
-            eventually(self.broker.answers, "the broker answers", 40)
+            eventually(self.broker.answers, "the broker answers", self.broker.child.said)
         self.children += self._children()
         for child in self.children:
             child.start()
-        eventually(lambda: self._count("chaos_effect"), "a first effect", 40)
+        self.wait_for(lambda: self._count("chaos_effect"), "a first effect")
 
     def rage(self, seconds: float) -> None:
         """Inflige une panne après l’autre."""
@@ -146,21 +144,32 @@ class Storm:
 
     def heal(self) -> None:
         """Répare tout ; plus personne ne publie."""
-        for child in self._of("publisher"):
-            child.stop()
-            self.children.remove(child)
+        self.retire("publisher")
         self._broker_returns = 0.0
         self._revive()
         if self.broker:
-            eventually(self.broker.answers, "the broker is back", 40)
+            eventually(self.broker.answers, "the broker is back", self.broker.child.said)
 
-    def drain(self, deadline: float) -> int:
-        """Attend que plus rien ne soit en attente ; renvoie ce qui l’est encore."""
-        if not self.durable:
-            return 0
-        with contextlib.suppress(TimeoutError):
-            eventually(self._is_drained, "nothing is pending", deadline)
-        return self._count(PENDING)
+    def drain(self) -> None:
+        """Attend que plus rien ne soit en attente, ou que plus rien n’avance."""
+        if self.durable:
+            with contextlib.suppress(TimeoutError):  # what is still pending will be found late
+                self.wait_for(lambda: self._count(PENDING) == 0, "nothing is pending")
+
+    def wait_for(self, condition: Callable[[], object], what: str) -> None:
+        """Attend, en ranimant les morts, tant que des livraisons avancent."""
+
+        def holds() -> object:
+            self._revive()
+            return condition()
+
+        eventually(holds, what, self._progress, self.patience)
+
+    def retire(self, role: str) -> None:
+        """Arrête ceux qui tiennent ce rôle ; ils ne seront plus ranimés."""
+        for child in self._of(role):
+            child.stop()
+            self.children.remove(child)
 
     def end(self) -> None:
         """Ne laisse rien tourner."""
@@ -208,9 +217,11 @@ class Storm:
         if self.broker and not self.broker.runs() and time.monotonic() >= self._broker_returns:
             self.broker.start()
 
-    def _is_drained(self) -> bool:
-        self._revive()
-        return self._count(PENDING) == 0
+    def _progress(self) -> int:
+        """Compte ce qui est inscrit, tenté et soldé : cela croît, et a une fin."""
+        source = f"{MOVES} FROM {REGISTER}" if self.durable else "count(*) FROM chaos_effect"
+        ((moves,),) = self._rows(source)
+        return int(moves)
 
     def _count(self, source: str) -> int:
         ((count,),) = self._rows(f"count(*) FROM {source}")
@@ -238,6 +249,7 @@ class Storm:
 
 
 REGISTER = "share_kernel_outbox_delivery"
+MOVES = "coalesce(sum(attempts + CASE WHEN state = 'pending' THEN 1 ELSE 2 END), 0)"
 PENDING = f"{REGISTER} WHERE state = 'pending'"
 WORKER = [
     sys.executable, "-m", "celery", "-A", "conf", "worker", "--concurrency=2", "--loglevel=INFO",
@@ -246,5 +258,5 @@ WORKER = [
 
 
 def _hex(value: object) -> str:
-    """SQLite et PostgreSQL n’écrivent pas un UUID de la même façon."""
+    """Les bases n’écrivent pas un UUID de la même façon."""
     return UUID(str(value)).hex
