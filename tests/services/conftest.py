@@ -1,17 +1,18 @@
 """Les services, trouvés par variables d’environnement ou à leur adresse habituelle."""
 
+import importlib
 import os
 import socket
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 from kombu import Connection
 
+from .databases import mariadb_database, postgresql_database
 from .proxy import Proxy
 from .stack import Stack, Worker, new_queue
 
@@ -19,6 +20,7 @@ SERVICES = {
     "REDIS_URL": "redis://127.0.0.1:6379/0",
     "RABBITMQ_URL": "amqp://guest:guest@127.0.0.1:5672//",
     "POSTGRES_URL": "postgresql://postgres@127.0.0.1:5432/postgres",
+    "MARIADB_URL": "mysql://root@127.0.0.1:3306/test",
 }
 
 
@@ -29,34 +31,55 @@ def service(variable: str) -> str:
     try:
         socket.create_connection((parts.hostname or "", parts.port or 0), timeout=2).close()
     except OSError as error:
-        message = f"{variable}: no service at {parts.hostname}:{parts.port} ({error})"
-        if os.environ.get("REQUIRE_ALL") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing(f"{variable}: no service at {parts.hostname}:{parts.port} ({error})")
+    return url
+
+
+def missing(message: str) -> NoReturn:
+    if os.environ.get("REQUIRE_ALL") == "1":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def mariadb_service() -> str:
+    """Renvoie l’adresse de MariaDB, si le pilote est là aussi ; sinon saute le test."""
+    url = service("MARIADB_URL")
+    try:
+        importlib.import_module("MySQLdb")
+    except ImportError as error:
+        missing(f"MARIADB_URL: install mysqlclient, which `make` could not build ({error})")
     return url
 
 
 @pytest.fixture(scope="session")
 def postgres_database() -> Iterator[str]:
-    url = service("POSTGRES_URL")
-    name = f"test_share_kernel_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield urlsplit(url)._replace(path=f"/{name}").geturl()
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with postgresql_database(service("POSTGRES_URL")) as url:
+        yield url
 
 
-@pytest.fixture(scope="session", params=["sqlite+redis", "postgresql+rabbitmq"])
+@pytest.fixture(scope="session")
+def maria_database() -> Iterator[str]:
+    with mariadb_database(mariadb_service()) as url:
+        yield url
+
+
+TWO_STACKS = ["sqlite+redis", "postgresql+rabbitmq"]
+# A test that speaks of the database asks for the third: @pytest.mark.parametrize("stack", …).
+THREE_STACKS = [*TWO_STACKS, "mariadb+redis"]
+
+
+@pytest.fixture(scope="session", params=TWO_STACKS)
 def stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     folder: Path = tmp_path_factory.mktemp("stack")
-    if request.param == "sqlite+redis":
-        database, broker = f"sqlite:///{folder / 'db.sqlite3'}", service("REDIS_URL")
+    database_kind, broker_kind = request.param.split("+")
+    broker = service({"redis": "REDIS_URL", "rabbitmq": "RABBITMQ_URL"}[broker_kind])
+    if database_kind == "sqlite":
+        database = f"sqlite:///{folder / 'db.sqlite3'}"
     else:
-        broker = service("RABBITMQ_URL")
-        database = request.getfixturevalue("postgres_database")
+        fixture = {"postgresql": "postgres_database", "mariadb": "maria_database"}[database_kind]
+        database = request.getfixturevalue(fixture)
     stack = Stack(request.param, database, broker, folder)
     stack.migrate()
     yield stack

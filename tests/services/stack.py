@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psycopg
+from .databases import ask_mariadb, ask_postgresql
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 45.0  # seconds; nothing here is meant to take so long
@@ -156,8 +156,8 @@ class Stack:
             path = self.database_url.removeprefix("sqlite:///")
             with contextlib.closing(sqlite3.connect(path)) as connection:
                 return connection.execute(sql).fetchall()
-        with psycopg.connect(self.database_url) as connection:
-            return connection.execute(sql.encode()).fetchall()
+        ask = ask_mariadb if self.database_url.startswith("mysql") else ask_postgresql
+        return ask(self.database_url, sql)
 
     def attempts(self, handler: str, label: str) -> int:
         path = self.folder / "attempts.txt"
@@ -166,10 +166,8 @@ class Stack:
 
     def effects(self, label: str) -> list[str]:
         """Renvoie « handler pid » pour chaque effet de cette étiquette, dans l’ordre."""
-        rows = self.query(
-            f"SELECT handler || ' ' || pid FROM shop_effect WHERE label = '{label}' ORDER BY id"
-        )
-        return [row[0] for row in rows]
+        sql = f"SELECT handler, pid FROM shop_effect WHERE label = '{label}' ORDER BY id"
+        return [f"{handler} {pid}" for handler, pid in self.query(sql)]
 
     def until_effects(self, label: str, count: int) -> list[str]:
         eventually(lambda: len(self.effects(label)) >= count, f"{count} effects of {label}")

@@ -7,6 +7,7 @@ import pytest
 
 from tests.services.shop.events import Marked
 
+from .conftest import THREE_STACKS
 from .stack import Stack, Worker, eventually
 
 
@@ -22,6 +23,7 @@ def barrier(stack: Stack) -> None:
     stack.until_effects(label, 1)
 
 
+@pytest.mark.parametrize("stack", THREE_STACKS, indirect=True, scope="session")
 def test_the_seeds_flow_from_end_to_end(stack: Stack, worker: Worker, label: str) -> None:
     printed = stack.run(
         f"""

@@ -10,8 +10,11 @@ import psycopg
 import pytest
 from kombu import Connection
 
+from .conftest import THREE_STACKS
 from .proxy import Proxy
 from .stack import ROOT, Stack, Worker, eventually, new_queue
+
+pytestmark = pytest.mark.parametrize("stack", THREE_STACKS, indirect=True, scope="session")
 
 
 @pytest.fixture
