@@ -121,7 +121,9 @@ def _take_pending(
 
 def _belongs_to_the_class(connection: Any, savepoints: set[str]) -> bool:
     """Ce que ``setUpTestData`` a publié survit au test : le suivant doit le trouver pareil."""
-    in_a_test = [block for block in connection.atomic_blocks if block._from_testcase]
+    in_a_test = [
+        block for block in connection.atomic_blocks if getattr(block, "_from_testcase", False)
+    ]
     return len(in_a_test) > 1 and connection.savepoint_ids[0] not in savepoints
 
 
