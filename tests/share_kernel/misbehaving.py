@@ -1,0 +1,285 @@
+"""Ce que fait un handler un jour ordinaire : se taire, ne pas s’exécuter, mal finir."""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from src.module.tenant.models import Tenant
+from src.share_kernel.domain.domain_event import DomainEvent
+
+Handler = Callable[[Any], object]
+
+
+def write(slug: str = "written") -> None:
+    Tenant.objects.create(slug=slug, schema_name=slug)
+
+
+# What Django undoes without a word: the transaction is marked for rollback, the handler returns.
+
+
+def swallows_an_integrity_error(event: DomainEvent) -> None:
+    write()
+    with suppress(IntegrityError):
+        write()
+
+
+def swallows_an_error_of_bulk_create(event: DomainEvent) -> None:
+    write()
+    with suppress(IntegrityError):
+        Tenant.objects.bulk_create([Tenant(slug="written", schema_name="written")])
+
+
+def swallows_in_an_atomic_without_savepoint(event: DomainEvent) -> None:
+    write()
+    try:
+        with transaction.atomic(savepoint=False):
+            raise ValueError("not worth a word")
+    except ValueError:
+        pass
+
+
+def marks_the_transaction(event: DomainEvent) -> None:
+    write()
+    transaction.set_rollback(True)
+
+
+async def swallows_in_a_coroutine(event: DomainEvent) -> None:
+    await Tenant.objects.acreate(slug="written", schema_name="written")
+    with suppress(IntegrityError):
+        await Tenant.objects.acreate(slug="written", schema_name="other")
+
+
+UNDONE: list[Handler] = [
+    swallows_an_integrity_error,
+    swallows_an_error_of_bulk_create,
+    swallows_in_an_atomic_without_savepoint,
+    marks_the_transaction,
+]
+
+
+# What looks like those, and is sound.
+
+
+def expects_the_error_in_a_savepoint(event: DomainEvent) -> None:
+    write()
+    try:
+        with transaction.atomic():
+            write()
+    except IntegrityError:
+        pass
+
+
+def gives_a_savepoint_up(event: DomainEvent) -> None:
+    write()
+    with transaction.atomic():
+        write("given-up")
+        transaction.set_rollback(True)
+
+
+def gets_or_creates(event: DomainEvent) -> None:
+    for _ in range(2):
+        Tenant.objects.get_or_create(slug="written", defaults={"schema_name": "written"})
+
+
+SOUND: list[Handler] = [expects_the_error_in_a_savepoint, gives_a_savepoint_up, gets_or_creates]
+
+
+# What a handler returns without having run. Each takes what to do when it does run.
+
+Work = Callable[[], None]
+
+
+def logged(function: Handler) -> Handler:
+    """Un décorateur comme on en écrit, qui cache que la fonction est une coroutine."""
+
+    @functools.wraps(function)
+    def wrapper(event: DomainEvent) -> object:
+        return function(event)
+
+    return wrapper
+
+
+def coroutine(work: Work) -> Callable[[DomainEvent], Coroutine[Any, Any, None]]:
+    async def handler(event: DomainEvent) -> None:
+        await asyncio.sleep(0)
+        work()
+
+    return handler
+
+
+def partial_of_a_coroutine(work: Work) -> Handler:
+    async def handler(text: str, event: DomainEvent) -> None:
+        work()
+
+    return functools.partial(handler, "text")
+
+
+class Later:
+    """Un objet qui s’attend, sans être une coroutine."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from asyncio.sleep(0).__await__()
+        self.work()
+
+
+async def _in_a_task(work: Work) -> "asyncio.Task[None]":
+    async def run() -> None:
+        await asyncio.sleep(0)
+        work()
+
+    return asyncio.create_task(run())
+
+
+def task_of_a_coroutine(work: Work) -> Handler:
+    async def handler(event: DomainEvent) -> object:
+        return await _in_a_task(work)
+
+    return handler
+
+
+AWAITED: dict[str, Callable[[Work], Handler]] = {
+    "a coroutine behind a decorator": lambda work: logged(coroutine(work)),
+    "a coroutine behind two": lambda work: logged(logged(coroutine(work))),
+    "a partial of a coroutine function": partial_of_a_coroutine,
+    "a decorated partial": lambda work: logged(partial_of_a_coroutine(work)),
+    "an object that can be awaited": lambda work: lambda event: Later(work),
+    "a coroutine that returns an awaitable": task_of_a_coroutine,
+    "a coroutine that returns a coroutine": lambda work: coroutine_of(coroutine(work)),
+}
+
+
+def coroutine_of(function: Handler) -> Handler:
+    async def handler(event: DomainEvent) -> object:
+        return function(event)
+
+    return handler
+
+
+def _generator(work: Work) -> Iterator[None]:
+    work()
+    yield
+
+
+async def _async_generator(work: Work) -> AsyncIterator[None]:
+    work()
+    yield
+
+
+def _doing(work: Work) -> Callable[[str], bool]:
+    def do(letter: str) -> bool:
+        work()
+        return True
+
+    return do
+
+
+def _future(work: Work) -> Awaitable[None]:
+    """Un futur que personne n’accomplit : l’attendre échoue, ou n’en finit pas."""
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.create_future()
+    finally:
+        loop.close()
+
+
+def generator_of_a_coroutine(work: Work) -> Handler:
+    async def handler(event: DomainEvent) -> object:
+        return _generator(work)
+
+    return handler
+
+
+NEVER_RUN: dict[str, Callable[[Work], Handler]] = {
+    "a generator": lambda work: lambda event: _generator(work),
+    "a decorated generator": lambda work: logged(lambda event: _generator(work)),
+    "a generator expression": lambda work: lambda event: (do("x") for do in [_doing(work)]),
+    "an async generator": lambda work: lambda event: _async_generator(work),
+    "a map": lambda work: lambda event: map(_doing(work), "x"),
+    "a filter": lambda work: lambda event: filter(_doing(work), "x"),
+    "a context manager": lambda work: lambda event: contextmanager(_generator)(work),
+    "an async context manager": lambda work: (
+        lambda event: asynccontextmanager(_async_generator)(work)
+    ),
+    "a future of another loop": lambda work: lambda event: _future(work),
+    "a coroutine that returns a generator": generator_of_a_coroutine,
+}
+
+
+# How a handler ends badly.
+
+
+class Stop(BaseException):
+    """Comme ``gevent.Timeout`` : ni une erreur, ni une demande d’arrêt."""
+
+
+class StrRaises(Exception):
+    def __str__(self) -> str:
+        return f"HTTP {self.args[0].status}"
+
+
+class StrIsNoText(Exception):
+    def __str__(self) -> str:
+        return None  # type: ignore[return-value]  # noqa: PLE0307
+
+
+class NothingPrints(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+class StrRaisesTheWorst(Exception):
+    def __str__(self) -> str:
+        raise Stop
+
+
+def _noted() -> Exception:
+    error = ValueError("with a note")
+    error.__notes__ = [NothingPrints()]  # type: ignore[list-item]
+    return error
+
+
+UNPRINTABLE: dict[str, Callable[[], Exception]] = {
+    "str raises": lambda: StrRaises(None),
+    "str is no text": StrIsNoText,
+    "neither str nor repr": NothingPrints,
+    "str raises no Exception": StrRaisesTheWorst,
+    "str of its argument raises": lambda: ValueError(NothingPrints()),
+    "a note that is no text": _noted,
+    "huge": lambda: ValueError("x" * 3_000_000),
+    "NUL": lambda: ValueError("nul \0"),
+    "lone surrogate": lambda: ValueError("surrogate \ud800"),
+}
+
+
+def raising(make: Callable[[], BaseException]) -> Handler:
+    def handler(event: DomainEvent) -> None:
+        raise make()
+
+    return handler
+
+
+def raising_in_a_coroutine(make: Callable[[], BaseException]) -> Handler:
+    async def handler(event: DomainEvent) -> None:
+        raise make()
+
+    return handler
+
+
+# What is no Exception, and no request to stop either: a failure like another.
+FAILURES: dict[str, Handler] = {
+    "CancelledError": raising(asyncio.CancelledError),
+    "CancelledError in a coroutine": raising_in_a_coroutine(asyncio.CancelledError),
+    "GeneratorExit": raising(GeneratorExit),
+    "another BaseException": raising(Stop),
+    "another BaseException in a coroutine": raising_in_a_coroutine(Stop),
+    "a group of them": raising(lambda: BaseExceptionGroup("several", [Stop(), ValueError()])),
+}
