@@ -69,7 +69,9 @@ def text_of(error: object) -> str:
     """Renvoie le texte d’une erreur, tel qu’une base et un journal l’acceptent."""
     try:
         text = str(error)
-    except Exception as second:  # its own text is what its author tested least
+    except KeyboardInterrupt:
+        raise
+    except BaseException as second:  # its own text is what its author tested least
         text = f"(its text cannot be made: {type(second).__name__})"
     # NUL is refused by PostgreSQL’s text, and a lone surrogate by its encoding.
     text = text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import ContextDecorator
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AsyncContextDecorator, ContextDecorator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ Handler: TypeAlias = Callable[[Any], object]
 NAME_LENGTH = 255  # the width of a column of the delivery register
 
 # What a handler returns when its body has not run.
-_NOT_RUN = (Generator, AsyncGenerator, map, filter, ContextDecorator)
+_NOT_RUN = (Generator, AsyncGenerator, map, filter, ContextDecorator, AsyncContextDecorator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,12 @@ class Subscription:
         Raises:
             UnfinishedHandlerError: il a rendu de quoi faire son travail, sans le faire.
         """
-        handler: Any = self.handler
-        result = async_to_sync(handler)(event) if is_coroutine_handler(handler) else handler(event)
-        while inspect.isawaitable(result):
-            result = async_to_sync(_wait)(result)
+        if is_coroutine_handler(self.handler):
+            result = async_to_sync(_await_call)(self.handler, event)
+        else:
+            result = self.handler(event)
+            if inspect.isawaitable(result):
+                result = async_to_sync(_await)(result)
         if result is not None:
             believe(result, self.name, event)
 
@@ -77,8 +79,14 @@ class Subscription:
         )
 
 
-async def _wait(result: Awaitable[object]) -> object:
-    return await result
+async def _await_call(handler: Handler, event: DomainEvent) -> object:
+    return await _await(handler(event))
+
+
+async def _await(result: object) -> object:
+    while inspect.isawaitable(result):  # a coroutine may return a task of the same loop
+        result = await result
+    return result
 
 
 def _same(one: type, other: type) -> bool:
@@ -134,7 +142,7 @@ def handler_name(handler: Handler, event_type: str, *, given: str | None, is_asy
             "an instance has no name that another process could look up. Define a function at "
             "module level, or pass name='…'."
         )
-    if (is_async or given is not None) and not is_handler_name(name):
+    if is_async and not is_handler_name(name):
         raise SubscriptionError(
             f"{handler!r} cannot handle {event_type!r} under the name {name!r:.300}: a name is a "
             f"text of 1 to {NAME_LENGTH} printable characters. Pass a shorter name='…'."
