@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,9 +12,11 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.utils.module_loading import import_string
 
 from .domain.domain_event import UnknownEventTypeError, get_event_class
+from .domain.event_types import event_types
 from .infrastructure import broker
-from .infrastructure.event_bus import event_bus
+from .infrastructure.registry import registry
 from .infrastructure.settings import DEFAULTS
+from .infrastructure.subscriptions import Subscription
 
 _VALID: dict[str, Callable[[Any], bool]] = {
     "TENANT_CONTEXT": lambda value: value is None or isinstance(value, str),
@@ -33,20 +36,57 @@ _FAIL_FAST: dict[str | None, tuple[str, ...]] = {
 @register("share_kernel")
 def check_subscriptions(**_: Any) -> list[CheckMessage]:
     """Signale un handler abonné à un événement que personne n’a déclaré."""
+    return [
+        Error(
+            f"Handler {item.name} is subscribed to {item.event_type!r}, an event that nobody "
+            "declares: it would never be called.",
+            hint=hint,
+            id="share_kernel.E001",
+        )
+        for item in registry.all()
+        if (hint := _never_called(item))
+    ]
+
+
+def _never_called(item: Subscription) -> str | None:
+    if item.family:
+        if any(item.distance(cls) is not None for cls in event_types.values()):
+            return None
+        return f"No registered event derives from {item.family.__qualname__}."
+    try:
+        get_event_class(item.event_type)
+    except UnknownEventTypeError as error:
+        return str(error)
+    return None
+
+
+@register("share_kernel")
+def check_handlers(**_: Any) -> list[CheckMessage]:
+    """Signale une fonction abonnée sous deux noms de module : elle serait appelée deux fois."""
     messages: list[CheckMessage] = []
-    for subscription in event_bus.subscriptions():
-        try:
-            get_event_class(subscription.event_type)
-        except UnknownEventTypeError as error:
+    seen: dict[tuple[object, ...], Subscription] = {}
+    for item in registry.all():
+        place = _place(item)
+        twin = seen.setdefault((item.event_type, item.is_async, *place), item) if place else item
+        if twin.handler is not item.handler and twin.name != item.name:
             messages.append(
-                Error(
-                    f"Handler {subscription.name} is subscribed to {subscription.event_type!r}, "
-                    "an event that nobody declares: it would never be called.",
-                    hint=str(error),
-                    id="share_kernel.E001",
+                Warning(
+                    f"The handlers {twin.name} and {item.name} of {item.event_type!r} are the same "
+                    "function, imported under two module names: it would be called twice.",
+                    hint="Import that module by one path only, the one of INSTALLED_APPS.",
+                    id="share_kernel.W004",
                 )
             )
     return messages
+
+
+def _place(item: Subscription) -> tuple[object, ...] | None:
+    """Renvoie où une fonction est écrite, et son nom : la même, sous quelque module que ce soit."""
+    function: Any = inspect.unwrap(item.handler)
+    code = getattr(function, "__code__", None)
+    if code is None or "<" in function.__qualname__:
+        return None
+    return (code.co_filename, code.co_firstlineno, function.__qualname__)
 
 
 @register("share_kernel")
@@ -88,7 +128,7 @@ def check_celery(**_: Any) -> list[CheckMessage]:
     url = conf and broker.broker_url(conf)
     if not url:
         return [_invisible_broker(named)] if named else []
-    return list(_fail_slow(conf, url))
+    return [*_fail_slow(conf, url), *_missing_queues(conf)]
 
 
 def _invisible_broker(name: str) -> CheckMessage:
@@ -115,6 +155,20 @@ def _fail_slow(conf: Any, url: Any) -> Iterator[CheckMessage]:
             hint="Copy broker_transport_options from conf/celery.py of the reference project.",
             id="share_kernel.W002",
         )
+
+
+def _missing_queues(conf: Any) -> Iterator[CheckMessage]:
+    if conf.task_create_missing_queues or not conf.task_queues:
+        return
+    names = {getattr(queue, "name", queue) for queue in conf.task_queues}
+    for item in registry.all():
+        if item.queue and item.queue not in names:
+            yield Warning(
+                f"Handler {item.name} is subscribed with queue={item.queue!r}, which is not one of "
+                "task_queues: none of its messages would leave.",
+                hint=f"The queues are {', '.join(map(str, sorted(names)))}.",
+                id="share_kernel.W005",
+            )
 
 
 def _known_keys() -> str:

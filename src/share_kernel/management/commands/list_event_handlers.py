@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from ...domain.domain_event import UnknownEventTypeError, get_event_class
-from ...infrastructure.event_bus import event_bus
+from ...infrastructure.registry import registry
 from ...infrastructure.subscriptions import Subscription
 
 
@@ -24,7 +24,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Écrit le tableau, ou le JSON, sur la sortie standard."""
-        rows = [_row(item) for item in event_bus.subscriptions()]
+        rows = [_row(item) for item in registry.all()]
         if options["json"]:
             self.stdout.write(json.dumps(rows, indent=2))
         elif not rows:
