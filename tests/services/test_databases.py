@@ -87,7 +87,8 @@ class Rival:
     def leave(self) -> None:
         if self.has_played:
             self.thread.join()
-        self.connection.close()
+        if self.connection.open:
+            self.connection.close()
 
 
 @pytest.fixture
@@ -570,7 +571,8 @@ class TestTwoRelays:
 
 @pytest.mark.parametrize("server", ["postgresql", "mariadb"])
 @pytest.mark.parametrize(
-    ("use_tz", "zone"), [(True, "UTC"), (False, "UTC"), (False, "Asia/Tokyo"), (True, "Asia/Tokyo")]
+    ("use_tz", "zone", "offset"),
+    [(True, "UTC", 5), (True, "Asia/Tokyo", -5), (False, "UTC", -5), (False, "Asia/Tokyo", 5)],
 )
 class TestAServerThatIsNotInUtc:
     """Cinq heures entre l’horloge du serveur et UTC : ce n’est pas cinq heures de retard."""
@@ -581,13 +583,14 @@ class TestAServerThatIsNotInUtc:
         server: str,
         use_tz: bool,
         zone: str,
+        offset: int,
         settings: Settings,
         open_register: OpenRegister,
     ) -> Register:
         settings.USE_TZ, settings.TIME_ZONE = use_tz, zone
         if server == "mariadb":
-            return open_register(server, init_command="SET time_zone = '+05:00'")
-        return open_register(server, options="-c TimeZone=Asia/Karachi")
+            return open_register(server, init_command=f"SET time_zone = '{offset:+03}:00'")
+        return open_register(server, options=f"-c TimeZone=Etc/GMT{-offset:+}")  # POSIX: reversed
 
     def test_finds_a_new_row_due_at_once(self, register: Register) -> None:
         seen: Seen = []
