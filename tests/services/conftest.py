@@ -1,20 +1,25 @@
 """Les services, trouvés par variables d’environnement ou à leur adresse habituelle."""
 
+import contextlib
 import importlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
 import pytest
 from kombu import Connection
+from pytest_django import DjangoDbBlocker
 
 from .databases import mariadb_database, postgresql_database
 from .proxy import Proxy
+from .registers import Register, register_at
 from .stack import Stack, Worker, new_queue
+
+OpenRegister: TypeAlias = Callable[..., Register]
 
 SERVICES = {
     "REDIS_URL": "redis://127.0.0.1:6379/0",
@@ -61,6 +66,53 @@ def postgres_database() -> Iterator[str]:
 def maria_database() -> Iterator[str]:
     with mariadb_database(mariadb_service()) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def register_urls() -> Iterator[Callable[[str], str]]:
+    """L’adresse d’une base neuve par serveur et par usage, que les tests se partagent."""
+    with contextlib.ExitStack() as databases:
+        urls: dict[str, str] = {}
+
+        def url(server: str) -> str:
+            if server not in urls:
+                urls[server] = databases.enter_context(
+                    mariadb_database(mariadb_service())
+                    if server.startswith("mariadb")
+                    else postgresql_database(service("POSTGRES_URL"))
+                )
+            return urls[server]
+
+        yield url
+
+
+@pytest.fixture
+def open_register(
+    register_urls: Callable[[str], str], django_db_blocker: DjangoDbBlocker, outbox: None
+) -> Iterator[OpenRegister]:
+    """De quoi ouvrir, dans ce processus, le registre d’un serveur avec les ``OPTIONS`` données."""
+    with django_db_blocker.unblock(), contextlib.ExitStack() as registers:
+
+        def open_one(server: str, using: str = "", **options: Any) -> Register:
+            url = register_urls(f"{server} {using}".strip())
+            return registers.enter_context(register_at(using or server, url, **options))
+
+        yield open_one
+
+
+@pytest.fixture
+def mariadb(open_register: OpenRegister) -> Register:
+    return open_register("mariadb")
+
+
+@pytest.fixture
+def postgresql(open_register: OpenRegister) -> Register:
+    return open_register("postgresql")
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def register(request: pytest.FixtureRequest, open_register: OpenRegister) -> Register:
+    return open_register(request.param)
 
 
 TWO_STACKS = ["sqlite+redis", "postgresql+rabbitmq"]
