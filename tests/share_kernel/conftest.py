@@ -16,8 +16,9 @@ settings.load_profile("share_kernel")
 @pytest.fixture
 def mailbox() -> Iterator[Mailbox]:
     """Celery voit un broker en mémoire, que personne ne lit que le test."""
-    mailbox, before = Mailbox(), current_app.conf.broker_url
+    mailbox = Mailbox()
     mailbox.use(MEMORY)
     mailbox.take()
     yield mailbox
-    mailbox.use(before)
+    mailbox.use(None, broker_write_url=None, task_always_eager=False)
+    assert current_app.conf.broker_url is None

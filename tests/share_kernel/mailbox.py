@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery import current_app
-from celery.result import EagerResult
 
 QUEUE = "celery"
 MEMORY = "memory://localhost"
@@ -21,21 +20,20 @@ class Letter:
     args: list[Any]
     headers: dict[str, Any]
 
-    def run(self, **options: Any) -> EagerResult[Any]:
-        """Fait ce que ferait un worker, ici et sans lui."""
+    def run(self, **options: Any) -> str:
+        """Fait ce que ferait un worker, ici et sans lui ; renvoie l’état où finit la tâche."""
         kept = {name: self.headers[name] for name in ("retries", "task_id") if name in self.headers}
-        extra = {"headers": dict(self.headers), "routing_key": QUEUE}
-        result = current_app.tasks[self.task].apply(args=self.args, **(kept | extra | options))
-        assert isinstance(result, EagerResult)
-        return result
+        known: dict[str, Any] = {"headers": dict(self.headers), "routing_key": QUEUE}
+        task: Any = current_app.tasks[self.task]
+        return str(task.apply(args=self.args, **(kept | known | options)).state)
 
 
 class Mailbox:
     """Le broker que Celery voit, et ses files."""
 
-    def use(self, url: str | None) -> None:
-        """Change l’adresse du broker."""
-        current_app.conf.update(broker_url=url)
+    def use(self, url: str | None, **changes: Any) -> None:
+        """Change l’adresse du broker, et d’autres réglages de Celery."""
+        current_app.conf.update(broker_url=url, **changes)
         current_app._after_fork()  # type: ignore[attr-defined]  # forget the former connections
 
     def take(self, queue: str = QUEUE) -> list[Letter]:

@@ -1,5 +1,6 @@
-"""Le relais, sur SQLite : dans quel ordre il livre, et ce qu’il renvoie par un broker en mémoire."""
+"""Le relais, sur SQLite et un broker en mémoire : son ordre, et ce qu’il renvoie."""
 
+import itertools
 import logging
 import signal
 from collections.abc import Iterator
@@ -67,7 +68,7 @@ class TestOrder:
 
 
 def shuffle_where_rows_lie() -> None:
-    """Récrit les lignes telles quelles, la dernière d’abord : SQLite lit dans l’ordre des écritures.
+    """Récrit les lignes telles quelles, la dernière d’abord : SQLite lit dans l’ordre d’écriture.
 
     Sans cela, un registre qui ne note aucun ordre passerait pour en avoir un.
     """
@@ -171,7 +172,7 @@ class TestWakeUps:
 
         result = Letter("share_kernel.deliver", [wanted], {}).run()
 
-        assert result.state == "SUCCESS"
+        assert result == "SUCCESS"
         assert len(seen) == isinstance(ids, list)
         refused = [text for text in caplog.messages if "which is not a delivery" in text]
         assert len(refused) == len(wanted) - 1 if isinstance(ids, list) else not refused
@@ -209,7 +210,7 @@ class TestSendingAgain:
             assert relay() == 1
             leases.append((sent_again() - now).total_seconds())
 
-        for shorter, longer in zip(leases[:5], leases[1:6], strict=True):
+        for shorter, longer in itertools.pairwise(leases[:6]):
             assert longer == pytest.approx(2 * shorter, rel=0.05)
         assert leases[-1] == pytest.approx(leases[-2], rel=0.05)
         assert 60 < leases[-1] < 30 * 60
