@@ -46,7 +46,7 @@ def test_counts_by_state_and_handler_with_the_age_of_the_oldest() -> None:
     found = [(row["state"], row["handler"], row["count"]) for row in rows]
     name = "a quite long name of a handler"
     assert found == [("done", name, 2), ("pending", name, 3)]
-    assert rows[1]["oldest_seconds"] == pytest.approx(180, abs=30)
+    assert 180 <= rows[1]["oldest_seconds"] < 600
     assert code == 0
 
 
