@@ -29,6 +29,20 @@ SERVICES = {
 }
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """``only_on("postgresql")`` : ce test n’a pas lieu d’être sur une autre pile."""
+    away = {item for item in items if not _fits(item)}
+    if away:
+        config.hook.pytest_deselected(items=list(away))
+        items[:] = [item for item in items if item not in away]
+
+
+def _fits(item: pytest.Item) -> bool:
+    mark = item.get_closest_marker("only_on")
+    stack = getattr(item, "callspec").params["stack"] if mark else ""  # noqa: B009
+    return mark is None or mark.args[0] in stack.split("+")
+
+
 def service(variable: str) -> str:
     """Renvoie l’adresse d’un service qui répond, ou saute le test en disant lequel manque."""
     url = os.environ.get(variable, SERVICES[variable])
@@ -143,6 +157,14 @@ def stack(
 def worker(stack: Stack) -> Iterator[Worker]:
     with stack.worker(TEST_MAX_DEPTH="4") as worker:
         yield worker
+
+
+@pytest.fixture(autouse=True)
+def _marks(request: pytest.FixtureRequest) -> None:
+    """Chaque test ne lit, du journal d’un worker partagé, que ce qui suit son début."""
+    for name in ("worker", "durable_worker"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name).mark()
 
 
 @pytest.fixture

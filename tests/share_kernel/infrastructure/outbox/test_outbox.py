@@ -369,13 +369,6 @@ class TestCommands:
         with pytest.raises(CommandError, match="Celery has no broker here.*Pass --execute"):
             self.run("relay_events", "--once")
 
-    def test_a_bulk_publication_is_delivered_in_its_order(self, seen: Seen) -> None:
-        publish_events([OrderPlaced(order_id=str(number)) for number in range(20)])
-
-        self.run("relay_events", "--execute", "--once")
-
-        assert [event.order_id for event in seen] == [str(number) for number in range(20)]
-
     def test_replay_revives_dead_rows_only(self, seen: Seen) -> None:
         publish_events([OrderPlaced(), OrderPlaced()])
         dead = Delivery.objects.first()
