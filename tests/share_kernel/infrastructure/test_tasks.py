@@ -232,7 +232,7 @@ class TestAttempt:
         assert seen == [event]
         assert mailbox.take() == []
 
-    def test_has_the_tenants_context_round_its_transaction(
+    def test_has_the_tenants_context_round_its_handler_and_its_callbacks(
         self, mailbox: Mailbox, settings: Any
     ) -> None:
         """Ce que le handler prévoit pour après son commit est encore chez ce tenant."""
@@ -247,7 +247,8 @@ class TestAttempt:
 
         assert letter_for(OrderPlaced(tenant_id="acme")).run() == "SUCCESS"
 
-        assert entered == ["enter acme", "in a transaction: True", "committed", "leave"]
+        inside, after = ["in a transaction: True"], ["committed"]
+        assert entered == ["enter acme", *inside, "leave", "enter acme", *after, "leave"]
 
     def test_a_failure_is_sent_again_alone_and_counted(
         self, mailbox: Mailbox, caplog: pytest.LogCaptureFixture

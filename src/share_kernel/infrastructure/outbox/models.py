@@ -60,27 +60,32 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Renvoie ce qu’un worker peut commencer, dans l’ordre de publication."""
         return self.pending().filter(start_after__lte=DatabaseClock()).order_by("created_at")
 
+    def unsettled(self) -> Self:
+        """Renvoie ce qui n’est pas soldé, pour une ligne que l’on désigne."""
+        # Not state = 'pending': statistics taken while nothing waits would make PostgreSQL read
+        # the whole partial index of what waits, squared in a claim, rather than the primary key.
+        return self.exclude(state__in=(Delivery.State.DONE, Delivery.State.DEAD))
+
     def of(self, row: Delivery) -> Self:
         """Renvoie la ligne de cet essai, si elle est encore à lui."""
-        # By settled_at and not by state: statistics taken while nothing waits would make
-        # PostgreSQL read the whole partial index of what waits rather than the primary key.
-        return self.filter(pk=row.pk, settled_at__isnull=True, attempts=row.attempts)
+        return self.unsettled().filter(pk=row.pk, attempts=row.attempts)
 
     def claim(self, pk: uuid.UUID | str) -> Delivery | None:
-        """Réserve la ligne et compte l’essai, en une requête : de N réveils, un seul gagne."""
-        # By settled_at, for the reason given in of(): here the index would be read squared.
-        started = self.filter(settled_at__isnull=True, start_after__lte=DatabaseClock())
-        # A row that another worker holds is skipped, not waited for.
-        free = started.filter(pk=pk).skip_locked().values("pk")
-        until = in_seconds(CLAIM)
-        with transaction.atomic(using=self.db):
-            claimed = started.filter(pk__in=free).update(
-                attempts=models.F("attempts") + 1, sends=0, start_after=until, send_after=until
-            )
-        if not claimed:
-            return None
+        """Réserve la ligne et compte l’essai : de N réveils simultanés, un seul gagne."""
         waited = DatabaseClock() - models.F("pending_since")
-        return self.filter(pk=pk).annotate(waited=waited).first()
+        started = self.unsettled().filter(pk=pk, start_after__lte=DatabaseClock())
+        row = started.annotate(waited=waited).first()
+        if row is None:
+            return None
+        # A row that another worker holds is skipped, not waited for.
+        free = started.filter(attempts=row.attempts).skip_locked().values("pk")
+        until = in_seconds(CLAIM)
+        row.attempts += 1
+        with transaction.atomic(using=self.db):
+            claimed = started.filter(pk__in=free, attempts=row.attempts - 1).update(
+                attempts=row.attempts, sends=0, start_after=until, send_after=until
+            )
+        return row if claimed else None
 
     def lock(self, row: Delivery) -> bool:
         """Verrouille la ligne de cet essai, sauf si un autre l’exécute déjà."""
@@ -142,7 +147,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def refused(self, pk: uuid.UUID, error: str) -> None:
         """Note pourquoi un réveil est refusé : la ligne passe derrière les autres."""
-        self.filter(pk=pk, settled_at__isnull=True).update(error=NOT_SENT + error)
+        self.unsettled().filter(pk=pk).update(error=NOT_SENT + error)
 
     def waiting(self) -> Self:
         """Renvoie ce qui attend un déploiement, ou un broker qui accepte son réveil."""
