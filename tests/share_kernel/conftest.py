@@ -12,6 +12,7 @@ _patient = os.environ.get("CI") or os.environ.get("REQUIRE_ALL") == "1"
 settings.register_profile("share_kernel", deadline=None, max_examples=200 if _patient else 50)
 settings.load_profile("share_kernel")
 
+
 @dataclass
 class MemoryBroker:
     """Une application Celery dont le broker est en mémoire, et de quoi lire ses files."""

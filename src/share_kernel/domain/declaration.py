@@ -169,5 +169,5 @@ def _name(kind: Any) -> str:
     return cls.__qualname__ if cls else type(kind).__name__.removesuffix("Type").lower()
 
 
-def _dataclass_params(cls: type) -> Any:
-    return cls.__dataclass_params__  # type: ignore[attr-defined]  # typeshed does not know it
+def _dataclass_params(cls: Any) -> Any:  # typeshed does not know this attribute of a class
+    return cls.__dataclass_params__

@@ -30,9 +30,10 @@ def encode(value: object) -> dict[str, Any]:
         PayloadError: une valeur n’a pas d’écriture JSON.
     """
     try:
-        return msgspec.to_builtins(value, str_keys=True)  # type: ignore[no-any-return]
+        data: dict[str, Any] = msgspec.to_builtins(value, str_keys=True)
     except _REFUSALS as error:
         raise PayloadError(str(error)) from None
+    return data
 
 
 def decode(data: object, into: type[T]) -> T:

@@ -80,7 +80,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         if not claimed:
             return None
         waited = DatabaseClock() - models.F("pending_since")
-        return self.filter(pk=pk).annotate(waited=waited).first()
+        row: Delivery | None = self.filter(pk=pk).annotate(waited=waited).first()
+        return row
 
     def lock(self, row: Delivery) -> bool:
         """Verrouille la ligne de cet essai, sauf si un autre l’exécute déjà."""

@@ -284,7 +284,9 @@ class TestDeploySkew:
         assert words in row.error
         assert row.start_after > timezone.now() + timedelta(minutes=5)
 
-        long_ago = timezone.now() - timedelta(seconds=handling.SKEW_DELAY * handling.SKEW_ATTEMPTS + 60)
+        long_ago = timezone.now() - timedelta(
+            seconds=handling.SKEW_DELAY * handling.SKEW_ATTEMPTS + 60
+        )
         Delivery.objects.update(pending_since=long_ago)
         bring_forward()
         relay(execute=True)
