@@ -9,8 +9,9 @@ from django.core.management.base import BaseCommand
 
 from src.share_kernel.domain import domain_event
 from src.share_kernel.domain.errors import DomainEventError
-from src.share_kernel.infrastructure.outbox import delivering, relay
-from src.share_kernel.infrastructure.outbox.models import Delivery
+from src.share_kernel.infrastructure.logs import ERROR_LENGTH
+from src.share_kernel.infrastructure.outbox import relay
+from src.share_kernel.infrastructure.outbox.models import CLAIM, Delivery
 from src.share_kernel.infrastructure.settings import DEFAULTS
 
 from .pages import DOCS, ROOT
@@ -79,10 +80,10 @@ def test_the_figures_of_the_register() -> None:
     text = read("modules/outbox.rst")
 
     assert f"Au plus {relay.WINDOW} réveils" in text
-    length = f"{delivering.ERROR_LENGTH:,}".replace(",", "\u00a0")
+    length = f"{ERROR_LENGTH:,}".replace(",", "\u00a0")
     assert f"tronquée à {length} caractères" in text
     assert "trente secondes" in text
-    assert delivering.CLAIM == 30
+    assert CLAIM == 30
 
 
 def test_the_system_checks() -> None:

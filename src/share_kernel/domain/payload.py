@@ -40,12 +40,14 @@ def encode(value: object) -> dict[str, Any]:
         PayloadError: une valeur n’a pas d’écriture JSON.
     """
     try:
+        data: dict[str, Any]
         try:
-            return msgspec.to_builtins(value, str_keys=True)  # type: ignore[no-any-return]
+            data = msgspec.to_builtins(value, str_keys=True)
         except TypeError:  # a subclass of a scalar, perhaps: rebuilding is slow, and seldom needed
-            return msgspec.to_builtins(_rebuilt(value, _as_base), str_keys=True)  # type: ignore[no-any-return]
+            data = msgspec.to_builtins(_rebuilt(value, _as_base), str_keys=True)
     except _REFUSALS as error:
         raise PayloadError(str(error)) from None
+    return data
 
 
 def decode(data: object, into: type[T]) -> T:

@@ -39,7 +39,9 @@ __all__ = [
 ]
 
 E = TypeVar("E", bound=DomainEvent)
+E_co = TypeVar("E_co", bound=DomainEvent, covariant=True)
 R = TypeVar("R")
+X = TypeVar("X")
 H = TypeVar("H", bound=Callable[..., object])
 EventType: TypeAlias = str | type[DomainEvent]
 
@@ -47,10 +49,11 @@ EventType: TypeAlias = str | type[DomainEvent]
 _get_cause, _set_cause, _reset_cause = current_cause.get, current_cause.set, current_cause.reset
 
 
-class _Decorator(Protocol[E]):
+class _Decorator(Protocol[E_co]):
     """Un décorateur de handlers d’un événement, qui rend la fonction telle quelle."""
 
-    def __call__(self, handler: Callable[[E], R], /) -> Callable[[E], R]: ...
+    # X is what else the function takes, and keeps: it may be decorated for another event too.
+    def __call__(self, handler: Callable[[E_co | X], R], /) -> Callable[[E_co | X], R]: ...
 
 
 class _Connections(threading.local):

@@ -74,7 +74,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Réserve la ligne et compte l’essai : de N réveils simultanés, un seul gagne."""
         waited = DatabaseClock() - models.F("pending_since")
         started = self.unsettled().filter(pk=pk, start_after__lte=DatabaseClock())
-        row = started.annotate(waited=waited).first()
+        row: Delivery | None = started.annotate(waited=waited).first()
         if row is None:
             return None
         # A row that another worker holds is skipped, not waited for.
