@@ -173,10 +173,8 @@ class TestBrokenBroker:
         self, mailbox: Mailbox, caplog: pytest.LogCaptureFixture
     ) -> None:
         order: list[str] = []
-        for name in "ab":
-            subscribe_async(
-                OrderPlaced, lambda event, n=name: order.append(event.order_id + n), name=name
-            )
+        subscribe_async(OrderPlaced, lambda event: order.append(event.order_id + "a"), name="a")
+        subscribe_async(OrderPlaced, lambda event: order.append(event.order_id + "b"), name="b")
         mailbox.use(REFUSED)
 
         with transaction.atomic():

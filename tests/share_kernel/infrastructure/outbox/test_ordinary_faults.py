@@ -199,7 +199,7 @@ class TestBadEnds:
     def test_the_command_goes_on(
         self, handler: Handler, after: Seen, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(handling.random, "uniform", max)  # else it may run again meanwhile
+        monkeypatch.setattr("random.uniform", max)  # else it may run again meanwhile
         monkeypatch.setattr(handling, "BACKOFF_BASE", 600)
         event = publish_with(handler, after)
 
