@@ -74,8 +74,7 @@ def attempt(
 ) -> Verdict:
     """Essaie une fois un handler, et juge : la seule fonction qui le fasse.
 
-    Ce que le handler lève ne remonte pas, sauf ``KeyboardInterrupt``. Ce qu’il a écrit est
-    annulé s’il échoue.
+    Ce qu’il lève ne remonte pas, sauf ``KeyboardInterrupt`` et :class:`NotStarted`.
 
     Args:
         payload: ce que :meth:`.DomainEvent.to_dict` a produit.
@@ -85,9 +84,6 @@ def attempt(
         attempts: combien d’essais sont comptés, celui-ci compris.
         waits: combien de fois le code a déjà manqué.
         within: ce qui entoure le handler, à la place d’une transaction à lui.
-
-    Raises:
-        NotStarted: *within* a empêché le handler de commencer.
     """
     try:
         event, subscription = _look_up(payload, handler, depth, using)

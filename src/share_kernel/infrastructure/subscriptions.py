@@ -115,6 +115,35 @@ def believe(result: object, name: str, event: DomainEvent) -> None:
     )
 
 
+def make_subscription(
+    handler: Handler,
+    event_type: str,
+    family: type[DomainEvent] | None,
+    *,
+    is_async: bool,
+    name: str | None,
+    **options: Any,
+) -> Subscription:
+    """Renvoie l’abonnement d’un handler, une fois vérifié qu’il peut être appelé et retrouvé.
+
+    Raises:
+        SubscriptionError: le handler, son nom ou une option est refusé.
+    """
+    check_callable(handler, event_type, is_async=is_async)
+    name = handler_name(handler, event_type, given=name, is_async=is_async)
+    new = Subscription(event_type, handler, name, is_async, family=family, **options)
+    if new.max_attempts is not None and new.max_attempts < 1:
+        raise SubscriptionError(
+            f"max_attempts is {new.max_attempts} for {handler!r}, not 1 or more."
+        )
+    if new.claim is not None and (new.atomic or not new.claim > 0):
+        raise SubscriptionError(
+            f"claim is {new.claim} for {handler!r}: it is a positive number of seconds, and only "
+            "a handler subscribed with atomic=False is reserved by the clock."
+        )
+    return new
+
+
 def natural_name(handler: Handler) -> str | None:
     """Renvoie ``module.qualname``, ou ``None`` si un autre processus ne le retrouverait pas."""
     qualname = getattr(handler, "__qualname__", "<instance>")
