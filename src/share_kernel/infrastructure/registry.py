@@ -1,4 +1,4 @@
-"""Qui réagit à quoi : les abonnements de ce processus."""
+"""Qui réagit à quoi : les abonnements de ce processus."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Registry:
         self._lock = threading.Lock()
         self._state = Snapshot((), ())
         self.plans: dict[type[DomainEvent], Plan | None] = {}
-        """Ce qui est déjà calculé. Chaque changement remplace ce dictionnaire : une lecture se
+        """Ce qui est déjà calculé. Chaque changement remplace ce dictionnaire : une lecture se
         passe de verrou, et ce qui est tiré d’abonnements plus anciens est jeté."""
         setting_changed.connect(self._forget)  # Django sends it in tests only
 
@@ -59,7 +59,7 @@ class Registry:
             self.restore(Snapshot(_with(new, subscriptions), recorders))
 
     def unsubscribe(self, event_type: str, handler: Handler) -> bool:
-        """Retire un handler ; dit s’il était abonné."""
+        """Retire un handler ; dit s’il était abonné."""
         with self._lock:
             before, recorders = self._state
             kept = tuple(
