@@ -94,8 +94,7 @@ class EventBus:
 
         Raises:
             UnknownEventTypeError: la classe de l’événement n’est pas enregistrée.
-            PayloadError: une valeur ne voyage pas, et un handler asynchrone est abonné ou
-                ``CHECK_PAYLOADS`` le demande.
+            PayloadError: une valeur ne voyage pas ; ``CHECK_PAYLOADS`` dit quand c’est vérifié.
             EventChainTooDeepError: la chaîne d’événements dépasse ``MAX_DEPTH``.
             UnfinishedHandlerError: un handler synchrone a perdu la transaction, ou n’a rien fait.
         """
@@ -268,8 +267,7 @@ class EventBus:
             Le handler, inchangé.
 
         Raises:
-            SubscriptionError: il n’a pas de nom stable, son nom est pris ou trop long, ou c’est un
-                générateur.
+            SubscriptionError: il n’a pas de nom stable, son nom est pris, ou c’est un générateur.
         """
         return self._subscribe(
             event_type,

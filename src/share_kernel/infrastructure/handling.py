@@ -193,7 +193,7 @@ def _contradict(subscription: Subscription, event: DomainEvent, using: str) -> N
 
 
 def in_failed_transaction(connection: Any) -> bool:
-    """Dit si PostgreSQL refusera tout jusqu’au rollback : Django ne voit pas le SQL brut."""
+    """Dit si PostgreSQL refusera tout jusqu’à l’annulation : Django ne voit pas le SQL brut."""
     if connection.vendor != "postgresql" or connection.connection is None:
         return False
     return int(connection.connection.info.transaction_status) == _PG_IN_ERROR

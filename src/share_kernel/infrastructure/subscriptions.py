@@ -25,7 +25,7 @@ class Subscription:
     """Qui réagit à quoi, et comment."""
 
     event_type: str
-    """Le nom de l’événement ; celui de la classe suivi de ``*`` pour une famille."""
+    """Le nom de l’événement ; pour une famille, celui de la classe, puis ``*``."""
     handler: Handler
     """La fonction abonnée."""
     name: str

@@ -108,7 +108,7 @@ def dispatch_async_batch(
 
 
 def _after_a_lost_batch(item: Item) -> Verdict:
-    """Un essai de compté, sauf s’il était le seul permis : il n’a peut-être pas eu lieu."""
+    """Compte un essai, sauf s’il était le seul permis : il n’a peut-être pas eu lieu."""
     try:
         limit = registry.by_name(item.payload["event_type"], item.handler).max_attempts
     except (UnknownHandlerError, LookupError, TypeError):

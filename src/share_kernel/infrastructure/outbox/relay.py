@@ -36,8 +36,8 @@ def let_go(*, idle: bool) -> None:
     """Lâche les connexions inutilisables ou trop vieilles, sur toutes les bases, entre deux tours.
 
     Args:
-        idle: le tour n’a rien trouvé. ``CONN_MAX_AGE`` nul veut dire ici « quand rien ne
-            presse » : fermer à chaque livraison triplerait leur durée.
+        idle: le tour n’a rien trouvé ; ``CONN_MAX_AGE`` nul attend ce moment, car fermer à
+            chaque livraison triplerait leur durée.
     """
     drop_broken_connections()
     for connection in connections.all(initialized_only=True):
