@@ -1,4 +1,4 @@
-"""Le bus d’événements : publier, s’abonner.
+"""Le bus d’événements : publier, s’abonner.
 
 Les handlers synchrones s’exécutent dans la transaction de celui qui publie.
 Les handlers asynchrones s’exécutent après le commit.
@@ -85,12 +85,12 @@ class Options(TypedDict, total=False):
 class EventBus:
     """Relie ceux qui publient un événement à ceux qui y réagissent.
 
-    Le bus global est ``event_bus``. Un autre bus sert rarement : les workers Celery ne
+    Le bus global est ``event_bus``. Un autre bus sert rarement : les workers Celery ne
     connaissent que le bus global, et un autre exécute ses handlers asynchrones dans le processus.
 
     Args:
         enrol: ce qui prend en charge les handlers asynchrones d’un événement publié.
-        registry: les abonnements du bus ; vide par défaut.
+        registry: les abonnements du bus ; vide par défaut.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class EventBus:
         """Publie plusieurs événements d’un coup, dans l’ordre.
 
         Les handlers synchrones s’exécutent comme avec :meth:`publish`. Le travail asynchrone
-        part en lots : l’ordre est gardé dans un lot, un handler qui échoue est réessayé seul,
+        part en lots : l’ordre est gardé dans un lot, un handler qui échoue est réessayé seul,
         et un worker tué peut recommencer un lot.
 
         Args:
@@ -156,7 +156,7 @@ class EventBus:
             using: l’alias de la base de données dont le commit est attendu.
 
         Raises:
-            Exception: ce que :meth:`publish` lève ; rien d’asynchrone n’est alors planifié.
+            Exception: ce que :meth:`publish` lève ; rien d’asynchrone n’est alors planifié.
         """
         batch: list[Dispatch] = []
         collector = EventBus(batch.extend, self._registry)
@@ -184,7 +184,7 @@ class EventBus:
     ) -> Any:
         """Abonne un handler qui s’exécute à la publication, dans la transaction.
 
-        S’emploie aussi comme décorateur : ``@subscribe_sync("invoice.approved")``.
+        S’emploie aussi comme décorateur : ``@subscribe_sync("invoice.approved")``.
         Abonner deux fois le même handler ne change rien.
 
         Args:
@@ -196,7 +196,7 @@ class EventBus:
             Le handler, inchangé.
 
         Raises:
-            SubscriptionError: le handler est une coroutine, ou ne prend pas un argument.
+            SubscriptionError: c’est une coroutine ou un générateur, ou il ne prend pas un argument.
         """
         return self._subscribe(event_type, handler, name=name, is_async=False)
 
@@ -227,25 +227,25 @@ class EventBus:
     ) -> Any:
         """Abonne un handler qui s’exécute après le commit, dans sa propre transaction.
 
-        S’emploie aussi comme décorateur : ``@subscribe_async("invoice.approved")``.
+        S’emploie aussi comme décorateur : ``@subscribe_async("invoice.approved")``.
         Un échec n’atteint jamais celui qui publie et n’arrête pas les autres handlers.
 
         Args:
             event_type: le nom de l’événement, sa classe, ou une classe dont il dérive.
-            handler: une fonction d’un argument, l’événement ; une coroutine convient.
+            handler: une fonction d’un argument, l’événement ; une coroutine convient.
             name: le nom stable du handler, à la place de ``module.qualname``.
             max_attempts: combien d’essais avant de renoncer, à la place de ``MAX_ATTEMPTS``.
             queue: la file d’attente Celery, à la place de celle par défaut.
-            atomic: ``False`` pour un handler sans transaction autour de lui ; ses effets ont
+            atomic: ``False`` pour un handler sans transaction autour de lui ; ses effets ont
                 alors lieu au moins une fois.
             claim: avec le registre et sans transaction, secondes pendant lesquelles la livraison
-                lui est réservée ; sinon la réservation est renouvelée tant qu’il s’exécute.
+                lui est réservée ; sinon la réservation est renouvelée tant qu’il s’exécute.
 
         Returns:
             Le handler, inchangé.
 
         Raises:
-            SubscriptionError: le handler n’a pas de nom stable, ou son nom est déjà pris.
+            SubscriptionError: il n’a pas de nom stable, son nom est pris, ou c’est un générateur.
         """
         return self._subscribe(
             event_type,
