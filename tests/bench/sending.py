@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.db import transaction
 
 from src.share_kernel.infrastructure import dispatch, tasks
+from src.share_kernel.infrastructure.celery_transport import CeleryTransport
 from src.share_kernel.infrastructure.event_bus import EventBus
 
 from .measuring import ROUNDS, Row, compare, measure
@@ -34,14 +35,13 @@ def sending() -> list[Row]:
     planned: list[dispatch.Dispatch] = []
     make_bus(planned.extend).publish(event)
     before, one = "an async event, before the broker", "sending one task"
-    bus = make_bus(dispatch.enrol_for_celery)
+    bus, post = make_bus(dispatch.enrol), CeleryTransport().post
 
     def send_one() -> None:
-        for message in tasks.messages_for(planned):
-            message.send(print)
+        assert not post(dispatch.messages_for(planned))
 
     # What publishing an event costs, up to the point where something is sent.
-    with patch.object(dispatch, "_send", lambda _batch: ()):
+    with patch.object(CeleryTransport, "post", lambda _self, _messages: ()):
         times = measure(
             {
                 before: partial(bus.publish, event),
@@ -60,6 +60,7 @@ def through_redis() -> list[Row]:
     """Mille événements dans un commit, et une publication durable, contre Celery et Redis."""
     current_app.conf.task_default_queue = f"bench-{uuid4().hex[:12]}"
     call_command("migrate", verbosity=0)
+    dispatch.enrol_with(None)  # the register is installed; _durable() alone goes through it
     rows = [*_thousand(), *_durable()]
     with current_app.connection_for_write() as connection:
         connection.SimpleQueue(current_app.conf.task_default_queue).queue.delete()
@@ -68,7 +69,7 @@ def through_redis() -> list[Row]:
 
 def _thousand() -> list[Row]:
     events = [InvoiceApproved(invoice_id=f"inv-{number}") for number in range(1000)]
-    bus = make_bus(dispatch.enrol_for_celery)
+    bus = make_bus(dispatch.enrol)
     ours, theirs = "1000 events, `publish_events`", "1000 × `on_commit`, `delay`"
 
     def in_batches() -> None:
@@ -99,6 +100,6 @@ def _durable() -> list[Row]:
             transaction.on_commit(partial(delay, InvoiceApproved().to_dict(), HANDLER))
 
     # No wake-up: without one, the relay finds the row.
-    with patch.object(enrolment, "send_wake_ups", lambda *_: None):
+    with patch.object(CeleryTransport, "post", lambda _self, _messages: ()):
         times = measure({ours: publish, theirs: send})
     return [compare(times, "durable", ours, theirs, 0.5)]

@@ -1,20 +1,25 @@
 """Les services, trouvés par variables d’environnement ou à leur adresse habituelle."""
 
+import contextlib
 import importlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
 import pytest
 from kombu import Connection
+from pytest_django import DjangoDbBlocker
 
 from .databases import mariadb_database, postgresql_database
 from .proxy import Proxy
+from .registers import Register, register_at
 from .stack import Stack, Worker, new_queue
+
+OpenRegister: TypeAlias = Callable[..., Register]
 
 SERVICES = {
     "REDIS_URL": "redis://127.0.0.1:6379/0",
@@ -22,6 +27,20 @@ SERVICES = {
     "POSTGRES_URL": "postgresql://postgres@127.0.0.1:5432/postgres",
     "MARIADB_URL": "mysql://root@127.0.0.1:3306/test",
 }
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """``only_on("postgresql")`` : ce test n’a pas lieu d’être sur une autre pile."""
+    away = {item for item in items if not _fits(item)}
+    if away:
+        config.hook.pytest_deselected(items=list(away))
+        items[:] = [item for item in items if item not in away]
+
+
+def _fits(item: pytest.Item) -> bool:
+    mark = item.get_closest_marker("only_on")
+    stack = getattr(item, "callspec").params["stack"] if mark else ""  # noqa: B009
+    return mark is None or mark.args[0] in stack.split("+")
 
 
 def service(variable: str) -> str:
@@ -63,6 +82,53 @@ def maria_database() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def register_urls() -> Iterator[Callable[[str], str]]:
+    """L’adresse d’une base neuve par serveur et par usage, que les tests se partagent."""
+    with contextlib.ExitStack() as databases:
+        urls: dict[str, str] = {}
+
+        def url(server: str) -> str:
+            if server not in urls:
+                urls[server] = databases.enter_context(
+                    mariadb_database(mariadb_service())
+                    if server.startswith("mariadb")
+                    else postgresql_database(service("POSTGRES_URL"))
+                )
+            return urls[server]
+
+        yield url
+
+
+@pytest.fixture
+def open_register(
+    register_urls: Callable[[str], str], django_db_blocker: DjangoDbBlocker, outbox: None
+) -> Iterator[OpenRegister]:
+    """De quoi ouvrir, dans ce processus, le registre d’un serveur avec les ``OPTIONS`` données."""
+    with django_db_blocker.unblock(), contextlib.ExitStack() as registers:
+
+        def open_one(server: str, using: str = "", **options: Any) -> Register:
+            url = register_urls(f"{server} {using}".strip())
+            return registers.enter_context(register_at(using or server, url, **options))
+
+        yield open_one
+
+
+@pytest.fixture
+def mariadb(open_register: OpenRegister) -> Register:
+    return open_register("mariadb")
+
+
+@pytest.fixture
+def postgresql(open_register: OpenRegister) -> Register:
+    return open_register("postgresql")
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def register(request: pytest.FixtureRequest, open_register: OpenRegister) -> Register:
+    return open_register(request.param)
+
+
 TWO_STACKS = ["sqlite+redis", "postgresql+rabbitmq"]
 # A test that speaks of the database asks for the third: @pytest.mark.parametrize("stack", …).
 THREE_STACKS = [*TWO_STACKS, "mariadb+redis"]
@@ -91,6 +157,14 @@ def stack(
 def worker(stack: Stack) -> Iterator[Worker]:
     with stack.worker(TEST_MAX_DEPTH="4") as worker:
         yield worker
+
+
+@pytest.fixture(autouse=True)
+def _marks(request: pytest.FixtureRequest) -> None:
+    """Chaque test ne lit, du journal d’un worker partagé, que ce qui suit son début."""
+    for name in ("worker", "durable_worker"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name).mark()
 
 
 @pytest.fixture

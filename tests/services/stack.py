@@ -51,10 +51,16 @@ class Worker:
 
     process: subprocess.Popen[bytes]
     log_path: Path
+    read_from: int = 0
+
+    def mark(self) -> None:
+        """Oublie ce qui est déjà écrit : ce qu’un autre test a provoqué ne prouve rien."""
+        self.read_from = self.log_path.stat().st_size
 
     @property
     def log(self) -> str:
-        return self.log_path.read_text(errors="replace")
+        """Ce que le worker a écrit depuis la marque."""
+        return self.log_path.read_bytes()[self.read_from :].decode(errors="replace")
 
     def waits_for(self, text: str) -> None:
         eventually(lambda: text in self.log, f"{text!r} in the worker's log")

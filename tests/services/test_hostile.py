@@ -25,44 +25,45 @@ def nested(depth: int) -> str:
     return "[" * depth + "]" * depth
 
 
-# (what it is, task, arguments or their JSON text, what the log must say)
+# (what it is, task, arguments or their JSON text, what the log must say and no other case makes
+# it say)
 CORPUS: list[tuple[str, str, Any, str | None]] = [
-    ("a number for a payload", EVENT, [42, HANDLER], "for event (a int instead of a payload)"),
-    ("nothing at all", EVENT, [None, None], "(a NoneType instead of a payload)"),
-    ("a list for a payload", EVENT, [[1], HANDLER], "(a list instead of a payload)"),
+    ("a number for a payload", EVENT, [42, "number"], "handler number for event (a int instead"),
+    ("nothing at all", EVENT, [None, None], "handler None for event (a NoneType instead"),
+    ("a list for a payload", EVENT, [[1], "list"], "handler list for event (a list instead"),
     ("a list for a type", EVENT, [{"event_type": ["x"]}, HANDLER], "names its event_type; this"),
-    ("an empty event", EVENT, [{"event_type": "shop.marked"}, HANDLER], "'event_id' is missing"),
+    ("an empty event", EVENT, [{"event_type": "shop.marked"}, "empty"], "handler empty for event"),
     ("a wrong field", EVENT, [payload(label=3), HANDLER], "Expected `str`, got `int`"),
     ("a wrong identifier", EVENT, [payload(event_id="x"), HANDLER], "Invalid UUID"),
-    ("a wrong version", EVENT, [payload(event_version="x"), HANDLER], "not a whole number"),
-    ("a number for a handler", EVENT, [payload(), 42], "are not a name and a whole number"),
-    ("a list for a handler", EVENT, [payload(), ["x"]], "are not a name and a whole number"),
-    ("a text for a depth", EVENT, [payload(), HANDLER, "deep"], "are not a name and a whole"),
+    ("a wrong version", EVENT, [payload(event_version="x"), HANDLER], "not a whole number from"),
+    ("a number for a handler", EVENT, [payload(), 42], "handler 42 and depth 0 are not a name"),
+    ("a list for a handler", EVENT, [payload(), ["x"]], "handler ['x'] and depth 0 are not a"),
+    ("a text for a depth", EVENT, [payload(), HANDLER, "deep"], "depth 'deep' are not a name"),
     ("an endless chain", EVENT, [payload(), HANDLER, 10**6], None),
     ("an unknown database", EVENT, [payload(), HANDLER, 0, "nope"], "'nope' doesn't exist"),
     ("too few arguments", EVENT, [payload()], "missing 1 required positional argument"),
     ("too many arguments", EVENT, [payload(), HANDLER, 0, "default", 5], "positional arguments"),
-    ("not a number", EVENT, '[{"event_type": "shop.marked", "label": NaN}, "x"]', "is missing"),
-    ("deep nesting", EVENT, f"[{nested(100)}, 1]", "(a list instead of a payload)"),
+    ("not a number", EVENT, '[{"event_type": "shop.marked", "label": NaN}, "nan"]', "handler nan"),
+    ("deep nesting", EVENT, f"[{nested(100)}, 1]", "handler 1 for event (a list instead"),
     ("a huge label", EVENT, [payload(label="x" * 3_000_000, event_version=9), "x"], "version 9"),
-    ("a NUL in a type", EVENT, [payload(event_type="shop\0marked"), "x"], "No event class is"),
-    ("a lone surrogate", EVENT, '[{"event_type": "\\ud800"}, "x"]', "No event class is"),
+    ("a NUL in a type", EVENT, [payload(event_type="shop\0marked"), "x"], r"as 'shop\x00marked'"),
+    ("a lone surrogate", EVENT, '[{"event_type": "\\ud800"}, "x"]', r"registered as '\ud800'"),
     ("a function of Python", EVENT, [payload(), "os.getcwd"], "is named 'os.getcwd'"),
-    ("a number for a batch", BATCH, [42], "(a int instead of a payload)"),
-    ("numbers in a batch", BATCH, [[1, 2]], "(a int instead of a payload)"),
-    ("an empty item", BATCH, [[{}]], "(a NoneType instead of a payload)"),
+    ("a boolean for a batch", BATCH, [True], "(a bool instead of a payload)"),
+    ("numbers in a batch", BATCH, [[1.5, 2.5]], "(a float instead of a payload)"),
+    ("an empty item", BATCH, [[{"handler": "hollow"}]], "andler hollow"),
     ("a number of rows", WAKE, [42], None),
     ("rows that are not", WAKE, [["x", None, 3, {"a": 1}]], "which is not a delivery"),
     ("a row that does not exist", WAKE, [[str(uuid.uuid4())]], None),
-    ("rows of nowhere", WAKE, [[str(uuid.uuid4())], "nope"], "'nope' doesn't exist"),
+    ("rows of nowhere", WAKE, [[str(uuid.uuid4())], "nowhere"], "'nowhere' doesn't exist"),
 ]  # fmt: skip
 
 
-def send(stack: Stack, task: str, args: Any) -> None:
-    """Envoie un message dont ce code n’aurait pas voulu, au dernier essai qui lui reste."""
-    text = args if isinstance(args, str) else json.dumps(args)
+def send(stack: Stack, task: str, args: Any) -> str:
+    """Envoie un message dont ce code n’aurait pas voulu, au dernier essai ; renvoie son numéro."""
+    number, text = str(uuid.uuid4()), args if isinstance(args, str) else json.dumps(args)
     headers = {
-        "lang": "py", "task": task, "id": str(uuid.uuid4()), "root_id": None, "parent_id": None,
+        "lang": "py", "task": task, "id": number, "root_id": None, "parent_id": None,
         "group": None, "retries": 7, "share_kernel_skews": 143,
     }  # fmt: skip
     with Connection(stack.broker_url) as connection:
@@ -74,6 +75,7 @@ def send(stack: Stack, task: str, args: Any) -> None:
             content_type="application/json",
             content_encoding="utf-8",
         )
+    return number
 
 
 @pytest.mark.parametrize(
@@ -82,14 +84,22 @@ def send(stack: Stack, task: str, args: Any) -> None:
 def test_a_hostile_message_has_a_clear_end(
     durable: Stack, durable_worker: Worker, task: str, args: Any, words: str | None
 ) -> None:
+    number = send(durable, task, args)
+    durable_worker.waits_for(f"{task}[{number}] received")
     if words is not None:
-        send(durable, task, args)
         durable_worker.waits_for(words)
         return
     marker = uuid.uuid4().hex[:12]
-    send(durable, task, args)
     durable.run(f"publish_event(Marked(label={marker!r}))")
     durable.until_effects(marker, 1)
+
+
+def test_no_case_passes_thanks_to_the_line_of_another() -> None:
+    spoken = [words for _, _, _, words in CORPUS if words is not None]
+
+    assert len(spoken) > 20
+    for words in spoken:
+        assert [other for other in spoken if words in other] == [words]
 
 
 def test_the_worker_has_survived_the_whole_corpus(durable: Stack, durable_worker: Worker) -> None:

@@ -168,12 +168,11 @@ def test_two_processes_writing_burn_no_attempt(durable: Stack, label: str) -> No
     assert len(quiet.effects(label)) == 120
 
 
+@pytest.mark.only_on("postgresql")
 def test_a_rival_that_holds_the_row_for_an_instant_costs_no_attempt(
     durable: Stack, label: str
 ) -> None:
     """Il l’a verrouillée juste après la réclamation, pour constater qu’il arrive trop tard."""
-    if not durable.database_url.startswith("postgresql"):
-        return
     quiet = replace(durable, broker_url="")
     quiet.run(
         f"""
@@ -198,10 +197,9 @@ def test_a_rival_that_holds_the_row_for_an_instant_costs_no_attempt(
     assert quiet.query("SELECT attempts FROM share_kernel_outbox_delivery") == [(1,)]
 
 
+@pytest.mark.only_on("postgresql")
 def test_a_restarted_database_is_survived(durable: Stack, label: str) -> None:
     """Toutes les connexions sont coupées par le serveur, comme quand il redémarre."""
-    if not durable.database_url.startswith("postgresql"):
-        return
     quiet = replace(durable, broker_url="")
     name = urlsplit(quiet.database_url).path[1:]
     process = subprocess.Popen(

@@ -4,12 +4,14 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 
 from src.module.tenant.models import Tenant
-from src.share_kernel.domain.domain_event import DomainEvent
+from src.share_kernel.domain.domain_event import DomainEvent, register_event
 
 Handler = Callable[[Any], object]
 
@@ -283,3 +285,56 @@ FAILURES: dict[str, Handler] = {
     "another BaseException in a coroutine": raising_in_a_coroutine(Stop),
     "a group of them": raising(lambda: BaseExceptionGroup("several", [Stop(), ValueError()])),
 }
+
+
+# What has ended the transaction for good: only a new one can hold the verdict.
+
+
+def ends_the_transaction(statement: str, error: Exception | None) -> Handler:
+    def handler(event: DomainEvent) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+        if error:
+            raise error
+
+    return handler
+
+
+ENDED: dict[str, Handler] = {
+    f"{statement}, then {type(error).__name__}": ends_the_transaction(statement, error)
+    for statement in ("ROLLBACK", "COMMIT")
+    for error in (ValueError("no paper left"), OperationalError("gone away"))
+}
+ENDED_IN_SILENCE: dict[str, Handler] = {
+    statement: ends_the_transaction(statement, None) for statement in ("ROLLBACK", "COMMIT")
+}
+
+
+# What newer code has written, and this code cannot read.
+
+
+class Channel(Enum):
+    WEB = "web"
+
+
+@register_event
+@dataclass(frozen=True)
+class Ordered(DomainEvent):
+    event_type = "tests.ordered"
+
+    reference: str
+    channel: Channel = Channel.WEB
+    size: Literal["small", "large"] = "small"
+
+
+NEWER: dict[str, dict[str, Any]] = {
+    "a new member of an enum": {"channel": "kiosk"},
+    "a new value of a Literal": {"size": "huge"},
+    "another type": {"reference": 12},
+    "a required field that is missing": {"reference": ...},
+}
+
+
+def newer_payload(changes: dict[str, Any]) -> dict[str, Any]:
+    payload = Ordered(reference="r-1").to_dict() | changes
+    return {key: value for key, value in payload.items() if value is not ...}

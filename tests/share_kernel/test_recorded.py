@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import current_app
 from celery.worker.request import Request
 from django.utils import timezone
 
@@ -22,6 +21,7 @@ from src.share_kernel.infrastructure.event_bus import publish_event, subscribe_a
 from src.share_kernel.infrastructure.outbox.delivering import deliver_row
 from src.share_kernel.infrastructure.outbox.models import Delivery
 from src.share_kernel.infrastructure.outbox.relay import relay
+from tests.share_kernel.conftest import MemoryBroker
 
 Take = Callable[[str], list[Any]]
 Receive = Callable[[str], None]
@@ -30,7 +30,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 RECORDED = Path(__file__).parent / "recorded"
 DATES = ("created_at", "pending_since", "start_after", "send_after", "settled_at")
-QUEUES = ("recorded", "recorded-printing")
 
 
 @dataclass(frozen=True)
@@ -100,33 +99,17 @@ def load(folder: str, name: str) -> Any:
 
 
 @pytest.fixture
-def queues() -> Iterator[Take]:
-    """Un broker en mémoire ; renvoie de quoi vider une file de ses messages."""
-    before = current_app.conf.broker_url
-    current_app.conf.update(broker_url="memory://localhost")
-    with current_app.connection_for_read() as connection:
-        channel: Any = connection.default_channel
-        for queue in QUEUES:
-            channel.queue_declare(queue)
-            channel.queue_purge(queue)
-
-        def take(queue: str) -> list[Any]:
-            messages = []
-            while (message := channel.basic_get(queue, no_ack=True)) is not None:
-                messages.append(message)
-            return messages
-
-        yield take
-    current_app.conf.update(broker_url=before)
+def queues(memory_broker: MemoryBroker) -> Take:
+    return memory_broker.take
 
 
 @pytest.fixture
-def receive(queues: Take) -> Receive:
+def receive(memory_broker: MemoryBroker) -> Receive:
     """Remet un message enregistré dans sa file, puis l’exécute comme le ferait un worker."""
 
     def deliver(name: str) -> None:
         recorded = load("messages", name)
-        with current_app.connection_for_write() as connection:
+        with memory_broker.app.connection_for_write() as connection:
             connection.Producer().publish(
                 json.dumps(recorded["body"]),
                 exchange="",
@@ -136,8 +119,8 @@ def receive(queues: Take) -> Receive:
                 content_encoding=recorded["content_encoding"],
                 **recorded["properties"],
             )
-        (message,) = queues(recorded["queue"])
-        Request(message, app=current_app).execute()
+        (message,) = memory_broker.take(recorded["queue"])
+        Request(message, app=memory_broker.app).execute()
 
     return deliver
 

@@ -68,7 +68,7 @@ class TestRecordEvents:
 
 
 class TestDeliverPending(TestCase):
-    def test_runs_after_commit_work_through_json(self) -> None:
+    def test_runs_after_commit_work_without_a_commit(self) -> None:
         seen: list[Any] = []
         with isolated_bus():
             subscribe_async(OrderPlaced, seen.append, name="seen")

@@ -7,6 +7,8 @@ Certains types passent une conversion sans erreur et changent en route. Ils sont
 from __future__ import annotations
 
 import dataclasses
+import enum
+import inspect
 import typing
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,20 +16,14 @@ from typing import TYPE_CHECKING, Any
 from msgspec import inspect as types
 
 from .event_types import WIRE_NAME_LENGTH, is_wire_name
+from .payload import base_of
 
 if TYPE_CHECKING:
     from .domain_event import DomainEvent
 
-_STRINGS = (
-    types.StrType,
-    types.BytesType,
-    types.DateTimeType,
-    types.DateType,
-    types.TimeType,
-    types.TimeDeltaType,
-    types.UUIDType,
-    types.DecimalType,
-)
+_TEXTS = (types.StrType, types.BytesType, types.UUIDType, types.DecimalType)
+_TIMES = (types.DateTimeType, types.DateType, types.TimeType, types.TimeDeltaType)
+_STRINGS = (*_TEXTS, *_TIMES)
 _NUMBERS = (types.IntType, types.FloatType)
 _CHOICES = (types.EnumType, types.LiteralType)
 _ATOMS = (*_STRINGS, *_NUMBERS, *_CHOICES, types.NoneType, types.BoolType)
@@ -36,16 +32,18 @@ _SEQUENCES = (types.ListType, types.VarTupleType, types.SetType, types.FrozenSet
 _RECORDS = (types.DataclassType, types.NamedTupleType, types.TypedDictType)
 
 
-def faults(cls: type[DomainEvent], registered: Mapping[str, type[DomainEvent]]) -> Iterator[str]:
+def faults(
+    cls: type[DomainEvent], root: type[DomainEvent], registered: Mapping[str, type[DomainEvent]]
+) -> Iterator[str]:
     """Nomme ce qui ne va pas dans la déclaration de *cls*, une phrase par faute."""
     if "__dataclass_params__" not in vars(cls):
         yield "it is not a dataclass. Put @dataclass(frozen=True) just below @register_event."
         return
-    if not _dataclass_params(cls).frozen:
+    if not vars(cls)["__dataclass_params__"].frozen:
         yield "an event never changes. Write @dataclass(frozen=True)."
     yield from _class_attribute_faults(cls)
     yield from _name_faults(cls, registered)
-    yield from _post_init_faults(cls)
+    yield from _ancestor_faults(cls, root)
     yield from _field_faults(cls)
 
 
@@ -75,13 +73,22 @@ def _name_faults(
         )
 
 
-def _post_init_faults(cls: type[DomainEvent]) -> Iterator[str]:
+def _ancestor_faults(cls: type[DomainEvent], root: type[DomainEvent]) -> Iterator[str]:
     """Sans l’appel au parent, la corrélation et le contrôle de la date seraient perdus."""
-    *own_classes, _domain_event, _object = cls.__mro__
-    for ancestor in own_classes:
-        own = vars(ancestor).get("__post_init__")
-        if own and "__post_init__" not in own.__code__.co_names:
+    place = cls.__mro__.index(root)
+    for ancestor in cls.__mro__[:place]:
+        if not _calls_its_parent(vars(ancestor).get("__post_init__")):
             yield f"{ancestor.__qualname__}.__post_init__ must call super().__post_init__() first."
+    for ancestor in cls.__mro__[place:]:
+        name = ancestor.__qualname__
+        if ancestor is not root and "__post_init__" in vars(ancestor):
+            yield f"{name}.__post_init__ would never run. Name {name} before {root.__qualname__}."
+
+
+def _calls_its_parent(post_init: Any) -> bool:
+    code = getattr(inspect.unwrap(post_init), "__code__", None) if post_init else None
+    # Among the constants when a mixin writes getattr(super(), "__post_init__", …).
+    return code is None or "__post_init__" in (*code.co_names, *code.co_consts)
 
 
 def _field_faults(cls: type[DomainEvent]) -> Iterator[str]:
@@ -89,7 +96,6 @@ def _field_faults(cls: type[DomainEvent]) -> Iterator[str]:
         if not field.init:
             yield f"field {field.name!r} has init=False: it would be lost on the way."
     try:
-        typing.get_type_hints(cls)
         record = types.type_info(cls)
     except NameError as error:
         yield (
@@ -103,6 +109,7 @@ def _field_faults(cls: type[DomainEvent]) -> Iterator[str]:
 
 
 def _type_faults(kind: Any, path: str, seen: set[type]) -> Iterator[str]:
+    kind = _understood(kind)
     if isinstance(kind, _RECORDS):
         yield from _record_faults(kind, path, seen)
     elif isinstance(kind, types.UnionType):
@@ -110,8 +117,9 @@ def _type_faults(kind: Any, path: str, seen: set[type]) -> Iterator[str]:
         for member in kind.types:
             yield from _type_faults(member, path, seen)
     elif isinstance(kind, types.DictType):
-        if not isinstance(kind.key_type, _KEYS):
-            yield f"field {path!r}: {_name(kind.key_type)} is not supported as a mapping key."
+        key = _understood(kind.key_type)
+        if not isinstance(key, _KEYS):
+            yield f"field {path!r}: {_name(key)} is not supported as a mapping key."
         yield from _type_faults(kind.value_type, f"{path}[]", seen)
     elif isinstance(kind, types.TupleType):
         for member in kind.item_types:
@@ -126,20 +134,34 @@ def _record_faults(record: Any, path: str, seen: set[type]) -> Iterator[str]:
     if record.cls in seen:
         return
     seen.add(record.cls)
-    if isinstance(record, types.DataclassType) and not _dataclass_params(record.cls).eq:
-        yield f"{record.cls.__qualname__} has eq=False: what arrives could not be compared."
+    if isinstance(record, types.DataclassType) and not _origin(record.cls).__dataclass_params__.eq:
+        yield f"{_name(record)} has eq=False: what arrives could not be compared."
     for field in record.fields:
         yield from _type_faults(field.type, f"{path}.{field.name}".lstrip("."), seen)
 
 
 def _union_faults(union: types.UnionType, path: str) -> Iterator[str]:
     by_shape: dict[str, Any] = {}
-    for member in union.types:
+    for member in map(_understood, union.types):
         for shape in _json_shapes(member):
             if shape in by_shape:
                 pair = f"{_name(by_shape[shape])} and {_name(member)}"
                 yield f"field {path!r}: the union mixes {pair}, which JSON writes alike."
             by_shape[shape] = member
+
+
+def _understood(kind: Any) -> Any:
+    """Dit ce qu’est un type que msgspec sait convertir et décrit autrement."""
+    if isinstance(kind, types.Metadata):  # Annotated[…, Meta(title=…)]
+        return _understood(kind.type)
+    if isinstance(kind, types.CustomType):
+        base = base_of(kind.cls)
+        if isinstance(kind.cls, enum.EnumMeta):  # another metaclass, that of TextChoices
+            return types.EnumType(kind.cls)  # type: ignore[arg-type]  # it makes Enum classes only
+        # freezegun's date says that every date is one; while it is at work, the real one is Custom.
+        if base.__module__ == "datetime" and issubclass(base, kind.cls):
+            return types.DateType()
+    return kind
 
 
 def _json_shapes(kind: Any) -> set[str]:
@@ -164,10 +186,10 @@ def _shape_of(value: object) -> str:
 
 def _name(kind: Any) -> str:
     if isinstance(kind, types.AnyType):
-        return "an unspecified type (Any, or a container without the type of its items)"
-    cls = getattr(kind, "cls", None)
+        return "an unspecified type (Any, an open type parameter, or a container of anything)"
+    cls = _origin(getattr(kind, "cls", None))
     return cls.__qualname__ if cls else type(kind).__name__.removesuffix("Type").lower()
 
 
-def _dataclass_params(cls: type) -> Any:
-    return cls.__dataclass_params__  # type: ignore[attr-defined]  # typeshed does not know it
+def _origin(cls: Any) -> Any:
+    return typing.get_origin(cls) or cls  # a generic dataclass stands there with its parameters

@@ -6,7 +6,6 @@ Ce module ne connaît ni Django ni Celery.
 from __future__ import annotations
 
 import copy
-import functools
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self, TypeVar
@@ -48,11 +47,12 @@ __all__ = [
 
 _UNSET = UUID(int=0)  # the nil UUID means that none was given; compared by identity
 _set = object.__setattr__  # the instances are frozen
-_REQUIRED = (
-    "event_id",
-    "correlation_id",
-    "occurred_at",
-)  # defaults exist, but a payload must carry the real ones
+# Defaults exist, but a payload must carry the real ones.
+_REQUIRED = ("event_id", "correlation_id", "occurred_at")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # looked up at each call, so that a frozen clock is seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class DomainEvent:
     """Commun à tous les événements d’une même chaîne ; par défaut, *event_id*."""
     causation_id: UUID | None = None
     """L’événement dont le traitement a produit celui-ci. Se donne avec *correlation_id*."""
-    occurred_at: datetime = field(default_factory=functools.partial(datetime.now, UTC))
+    occurred_at: datetime = field(default_factory=_now)
     """Instant du fait, en UTC."""
     tenant_id: str | None = None
     """Le *tenant* concerné, ou ``None``."""
@@ -175,7 +175,7 @@ def register_event(cls: type[E]) -> type[E]:
     """
     if not issubclass(cls, DomainEvent):
         raise EventDefinitionError(f"{cls.__qualname__} does not inherit from DomainEvent.")
-    for fault in declaration.faults(cls, event_types):
+    for fault in declaration.faults(cls, DomainEvent, event_types):
         raise EventDefinitionError(f"{cls.__module__}.{cls.__qualname__}: {fault}")
     event_types[cls.event_type] = cls
     return cls

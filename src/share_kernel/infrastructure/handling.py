@@ -113,10 +113,7 @@ class TooManyAttemptsError(DomainEventError):
     """Plus d’essais que permis ont commencé : le processus est mort, ou la limite a baissé."""
 
     def __init__(self, attempts: int, limit: int) -> None:
-        super().__init__(
-            f"its process was lost, or MAX_ATTEMPTS lowered: attempt {attempts} is more than "
-            f"the {limit} allowed"
-        )
+        super().__init__(f"attempt {attempts} is more than the {limit} allowed")
 
 
 class MisaddressedError(PayloadError):

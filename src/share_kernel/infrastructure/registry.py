@@ -21,13 +21,9 @@ from .subscriptions import Handler, Subscription
 Recorder: TypeAlias = Callable[[DomainEvent], object]
 
 
-class Plan(NamedTuple):
-    """Ce que publier un événement d’une classe entraîne."""
-
-    handlers: tuple[Handler, ...]
-    subscriptions: tuple[Subscription, ...]
-    travels: bool
-    """L’événement doit pouvoir voyager."""
+# What publishing a class of events does: its sync handlers, its async subscriptions, and whether
+# the event must be able to travel. A bare tuple: publish unpacks it three times faster.
+Plan: TypeAlias = tuple[tuple[Handler, ...], tuple[Subscription, ...], bool]
 
 
 class Snapshot(NamedTuple):
@@ -41,11 +37,11 @@ class Registry:
     """Les abonnements, dans leur ordre, et ce qu’ils signifient pour chaque classe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        # Copy on write: read without the lock, so replaced and never changed.
         self._state = Snapshot((), ())
         self.plans: dict[type[DomainEvent], Plan | None] = {}
-        """Ce qui est déjà calculé. Chaque changement remplace ce dictionnaire : une lecture se
-        passe de verrou, et ce qui est tiré d’abonnements plus anciens est jeté."""
+        """Ce qui est déjà calculé, vidé par chaque changement. Se lit sans verrou."""
         setting_changed.connect(self._forget)  # Django sends it in tests only
 
     def subscribe(self, new: Subscription) -> None:
@@ -103,13 +99,15 @@ class Registry:
 
     def plan(self, cls: type[DomainEvent]) -> Plan | None:
         """Renvoie ce que publier cette classe entraîne, ou ``None`` s’il n’y a rien à faire."""
-        plans, recorders = self.plans, self._state.recorders  # read before what they are made of
+        state = self._state
         items = self.for_event(cls)
-        handlers = recorders + tuple(item.handler for item in items if not item.is_async)
+        handlers = state.recorders + tuple(item.handler for item in items if not item.is_async)
         subscriptions = tuple(item for item in items if item.is_async)
         travels = bool(subscriptions) or settings.checks_payloads()
-        plan = Plan(handlers, subscriptions, travels) if handlers or travels else None
-        plans[cls] = plan
+        plan = (handlers, subscriptions, travels) if handlers or travels else None
+        with self._lock:
+            if self._state is state:  # else another thread has subscribed: this plan is stale
+                self.plans[cls] = plan
         return plan
 
     def by_name(self, event_type: str, name: str) -> Subscription:
@@ -132,19 +130,23 @@ class Registry:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Rend au registre un état qu’il avait."""
-        self._state = snapshot
-        self.plans = {}
+        with self._lock:
+            self._state = snapshot
+            self.plans.clear()
 
     def _forget(self, **_: Any) -> None:
-        self.plans = {}
+        self.plans.clear()
 
     def _async_for(self, event_type: str) -> Iterable[Subscription]:
         try:
             cls = get_event_class(event_type)
         except UnknownEventTypeError:
             return ()
-        plan = self.plans[cls] if cls in self.plans else self.plan(cls)
-        return plan.subscriptions if plan else ()
+        try:
+            plan = self.plans[cls]
+        except KeyError:
+            plan = self.plan(cls)
+        return plan[1] if plan else ()
 
 
 def _with(new: Subscription, current: tuple[Subscription, ...]) -> tuple[Subscription, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from freezegun import freeze_time
 
 from src.share_kernel.domain.causation import current_cause
 from src.share_kernel.domain.domain_event import (
@@ -60,6 +61,19 @@ class TestEnvelope:
     def test_an_event_is_frozen(self) -> None:
         with pytest.raises(dataclasses.FrozenInstanceError):
             OrderShipped("o-1").order_id = "o-2"  # type: ignore[misc]
+
+    def test_its_time_follows_a_frozen_clock(self) -> None:
+        with freeze_time("2020-02-03 04:05:06") as clock:
+            first = OrderShipped("o-1")
+            clock.tick(60)
+            second = OrderShipped("o-1")
+            with freeze_time("2019-01-01 02:00", tz_offset=2):
+                third = OrderShipped("o-1")
+
+        assert first.occurred_at == datetime(2020, 2, 3, 4, 5, 6, tzinfo=UTC)
+        assert second.occurred_at == datetime(2020, 2, 3, 4, 6, 6, tzinfo=UTC)
+        assert third.to_dict()["occurred_at"] == "2019-01-01T04:00:00Z"
+        assert type(OrderShipped("o-1").occurred_at) is datetime
 
     def test_a_naive_time_is_refused(self) -> None:
         with pytest.raises(

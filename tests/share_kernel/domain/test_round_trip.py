@@ -181,10 +181,6 @@ class Simple(DomainEvent):
     at: datetime | None = None
 
 
-class Text(str):
-    __slots__ = ()
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -194,11 +190,10 @@ class Text(str):
         ({"whole": 1.5}, "field 'whole' is 1.5"),
         ({"whole": True}, "field 'whole' is True: Expected `int`, got `bool`"),
         ({"text": 3}, "field 'text' is 3: Expected `str`, got `int`"),
-        ({"text": Text("x")}, "field 'text' is 'x': .*Text is unsupported"),
         ({"text": "\ud800"}, r"field 'text' is '\\ud800': .*surrogates not allowed"),
         ({"text": object()}, "field 'text' is <object"),
         ({"exact": Decimal("NaN")}, "field 'exact' is Decimal"),
-        ({"exact": Decimal("sNaN")}, "field 'exact' is Decimal"),
+        ({"exact": Decimal("sNaN")}, "field 'exact' is Decimal.*'sNaN'.*not equal to it"),
         ({"items": (1, 2)}, r"field 'items' is \(1, 2\) and would come back as \[1, 2\]"),
         ({"pair": [1]}, r"field 'pair' is \[1\] and would come back as \(1,\)"),
         ({"items": ["x"]}, "field 'items' is"),

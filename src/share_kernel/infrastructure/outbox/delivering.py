@@ -164,8 +164,8 @@ def _write(row: Any, verdict: Verdict, using: str) -> None:
 
 def _error_text(row: Delivery, verdict: Verdict) -> str:
     text = describe(verdict.error)
-    if isinstance(verdict.error, TooManyAttemptsError) and row.error:
-        text = f"{row.error}\n{text}"  # what really failed is the former one
+    if isinstance(verdict.error, TooManyAttemptsError):  # what really failed is the former one
+        text = f"{row.error or 'its process was lost'}\n{text}"
     return f"{WAITING if verdict.waiting and verdict.delay else ''}{text}"[:ERROR_LENGTH]
 
 

@@ -14,7 +14,7 @@ from ...domain.domain_event import DomainEvent, DomainEventError, PayloadError, 
 from ..dispatch import Batch, Dispatch, Message, after_commit, slots
 from ..handling import Verdict
 from ..registry import registry
-from .delivering import deliver_now
+from .delivering import deliver_now, readable
 from .models import LEASE, DatabaseClock, Delivery, in_seconds, long_ago
 
 WAKE_SIZE = 100  # rows that one message wakes
@@ -137,7 +137,7 @@ def _check_conflicts(rows: Sequence[Delivery], using: str) -> None:
 
 def _same_event(one: Delivery, other: Delivery) -> bool:
     """Compare les événements, pas leurs textes : un ensemble s’écrit dans tout ordre."""
-    before, after = json.loads(one.payload), json.loads(other.payload)
+    before, after = readable(one), readable(other)
     try:
         return DomainEvent.from_dict(before) == DomainEvent.from_dict(after)
     except DomainEventError:

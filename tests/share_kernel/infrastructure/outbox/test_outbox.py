@@ -224,7 +224,7 @@ class TestDelivery:
         relay(execute=True)
 
         assert only().state == "dead"
-        assert "its process was lost, or MAX_ATTEMPTS lowered: attempt 3" in only().error
+        assert "its process was lost" in only().error
         assert seen == []
 
     def test_events_caused_by_a_delivery_are_enrolled_with_it(self) -> None:
@@ -284,7 +284,9 @@ class TestDeploySkew:
         assert words in row.error
         assert row.start_after > timezone.now() + timedelta(minutes=5)
 
-        long_ago = timezone.now() - timedelta(seconds=handling.SKEW_DELAY * handling.SKEW_ATTEMPTS + 60)
+        long_ago = timezone.now() - timedelta(
+            seconds=handling.SKEW_DELAY * handling.SKEW_ATTEMPTS + 60
+        )
         Delivery.objects.update(pending_since=long_ago)
         bring_forward()
         relay(execute=True)
@@ -366,13 +368,6 @@ class TestCommands:
     def test_relaying_to_nobody_is_an_error(self) -> None:
         with pytest.raises(CommandError, match="Celery has no broker here.*Pass --execute"):
             self.run("relay_events", "--once")
-
-    def test_a_bulk_publication_is_delivered_in_its_order(self, seen: Seen) -> None:
-        publish_events([OrderPlaced(order_id=str(number)) for number in range(20)])
-
-        self.run("relay_events", "--execute", "--once")
-
-        assert [event.order_id for event in seen] == [str(number) for number in range(20)]
 
     def test_replay_revives_dead_rows_only(self, seen: Seen) -> None:
         publish_events([OrderPlaced(), OrderPlaced()])

@@ -1,0 +1,315 @@
+"""Le relais, sur SQLite et un broker en mémoire : son ordre, et ce qu’il renvoie."""
+
+import itertools
+import logging
+import signal
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import transaction
+from django.utils import timezone
+
+from src.share_kernel.infrastructure.event_bus import (
+    publish_event,
+    publish_events,
+    subscribe_async,
+)
+from src.share_kernel.infrastructure.outbox.models import Delivery
+from src.share_kernel.infrastructure.outbox.relay import relay
+from tests.share_kernel.events import OrderPlaced
+from tests.share_kernel.mailbox import MEMORY, REFUSED, Letter, Mailbox
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("outbox")]
+
+Seen = list[Any]
+
+
+@pytest.fixture
+def seen() -> Seen:
+    received: Seen = []
+    subscribe_async(OrderPlaced, received.append, name="seen")
+    return received
+
+
+def overdue(**values: Any) -> None:
+    """Fait comme si les délais de toutes les lignes étaient écoulés."""
+    past = timezone.now() - timedelta(seconds=1)
+    Delivery.objects.update(**({"start_after": past, "send_after": past} | values))
+
+
+def woken(letters: list[Letter]) -> list[str]:
+    assert {letter.task for letter in letters} <= {"share_kernel.deliver"}
+    return [pk for letter in letters for pk in letter.args[0]]
+
+
+class TestOrder:
+    def test_a_bulk_publication_is_delivered_in_its_order(self, seen: Seen) -> None:
+        publish_events([OrderPlaced(order_id=str(number)) for number in range(20)])
+        shuffle_where_rows_lie()
+
+        relay(execute=True)
+
+        assert [event.order_id for event in seen] == [str(number) for number in range(20)]
+
+    def test_handlers_of_one_event_keep_the_order_of_their_subscription(self) -> None:
+        order: list[str] = []
+        for name in ("first", "second", "third"):
+            subscribe_async(OrderPlaced, lambda event, name=name: order.append(name), name=name)
+        publish_event(OrderPlaced())
+        shuffle_where_rows_lie()
+
+        relay(execute=True)
+
+        assert order == ["first", "second", "third"]
+
+
+def shuffle_where_rows_lie() -> None:
+    """Récrit les lignes telles quelles, la dernière d’abord : SQLite lit dans l’ordre d’écriture.
+
+    Sans cela, un registre qui ne note aucun ordre passerait pour en avoir un.
+    """
+    rows = list(Delivery.objects.all())
+    Delivery.objects.all().delete()
+    for row in reversed(rows):
+        row.save(force_insert=True)
+
+
+@pytest.fixture
+def _signals() -> Iterator[None]:
+    """La commande prend SIGTERM et SIGINT pour elle."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_relay_after_the_delivery_that_runs(number: signal.Signals) -> None:
+    subscribe_async(OrderPlaced, lambda event: signal.raise_signal(number), name="stop")
+    publish_events([OrderPlaced(), OrderPlaced(), OrderPlaced()])
+    printed = StringIO()
+
+    call_command("relay_events", "--execute", stdout=printed)
+
+    assert printed.getvalue().endswith("1 relayed.\n")
+    states = sorted(Delivery.objects.values_list("state", flat=True))
+    assert states == ["done", "pending", "pending"]
+
+
+class TestWakeUps:
+    def test_names_the_row_and_its_database_and_nothing_else(
+        self, seen: Seen, mailbox: Mailbox
+    ) -> None:
+        publish_event(OrderPlaced(order_id="secret-7"))
+
+        (letter,) = mailbox.take()
+
+        assert letter.task == "share_kernel.deliver"
+        assert letter.args == [[str(Delivery.objects.get().pk)], "default"]
+        assert "secret-7" not in str(letter.headers)
+
+    def test_leaves_after_the_commit_and_never_if_it_is_rolled_back(
+        self, seen: Seen, mailbox: Mailbox
+    ) -> None:
+        with transaction.atomic():
+            publish_event(OrderPlaced())
+            assert mailbox.take() == []
+        assert len(mailbox.take()) == 1
+
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            publish_event(OrderPlaced())
+            raise ZeroDivisionError
+        assert mailbox.take() == []
+
+    def test_delivers_when_a_worker_takes_it(self, seen: Seen, mailbox: Mailbox) -> None:
+        publish_event(OrderPlaced())
+        (letter,) = mailbox.take()
+
+        letter.run()
+        letter.run()
+
+        assert len(seen) == 1
+        assert Delivery.objects.get().state == "done"
+
+    def test_each_goes_to_the_queue_of_its_handler(self, seen: Seen, mailbox: Mailbox) -> None:
+        subscribe_async(OrderPlaced, lambda event: None, name="slow one", queue="slow")
+        publish_event(OrderPlaced())
+        slow = str(Delivery.objects.get(handler="slow one").pk)
+
+        assert woken(mailbox.take("slow")) == [slow]
+        assert slow not in woken(mailbox.take())
+
+        overdue()
+        assert relay() == 2
+        assert woken(mailbox.take("slow")) == [slow]
+        assert len(woken(mailbox.take())) == 1
+
+    def test_a_bulk_publication_shares_messages_in_order(
+        self, seen: Seen, mailbox: Mailbox
+    ) -> None:
+        publish_events([OrderPlaced(order_id=str(number)) for number in range(120)])
+
+        letters = mailbox.take()
+        for letter in letters:
+            letter.run()
+
+        assert len(letters) == 2
+        assert [event.order_id for event in seen] == [str(number) for number in range(120)]
+
+    @pytest.mark.parametrize("ids", [42, ["x", None, 3, {"a": 1}], []])
+    def test_what_is_no_row_is_ignored(
+        self, seen: Seen, mailbox: Mailbox, ids: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        publish_event(OrderPlaced())
+        pk = str(Delivery.objects.get().pk)
+        wanted = [*ids, pk] if isinstance(ids, list) else ids
+
+        result = Letter("share_kernel.deliver", [wanted], {}).run()
+
+        assert result == "SUCCESS"
+        assert len(seen) == isinstance(ids, list)
+        refused = [text for text in caplog.messages if "which is not a delivery" in text]
+        assert len(refused) == len(wanted) - 1 if isinstance(ids, list) else not refused
+
+
+class TestSendingAgain:
+    def test_a_fresh_row_has_the_time_of_its_first_wake_up(
+        self, seen: Seen, mailbox: Mailbox
+    ) -> None:
+        publish_event(OrderPlaced())
+
+        assert relay() == 0
+        assert len(mailbox.take()) == 1
+        assert lease() > timedelta(seconds=1)
+
+    def test_a_row_that_nobody_was_told_of_is_sent_at_once(
+        self, seen: Seen, mailbox: Mailbox
+    ) -> None:
+        mailbox.use(None)
+        publish_event(OrderPlaced())
+        mailbox.use(MEMORY)
+
+        assert relay() == 1
+        assert woken(mailbox.take()) == [str(Delivery.objects.get().pk)]
+
+    def test_each_sending_doubles_the_lease_up_to_a_bound(
+        self, seen: Seen, mailbox: Mailbox
+    ) -> None:
+        """Sans quoi les renvois iraient plus vite que les workers."""
+        publish_event(OrderPlaced())
+        leases = []  # each between two bounds: the relay read the clock between two of ours
+        for _ in range(12):
+            overdue()
+            before = timezone.now()
+            assert relay() == 1
+            leases.append((sent_again() - timezone.now(), sent_again() - before))
+
+        for (low, high), (next_low, next_high) in itertools.pairwise(leases[:6]):
+            assert next_low <= 2 * high
+            assert next_high >= 2 * low
+        (low, high), (last_low, last_high) = leases[-2:]
+        assert last_low <= high
+        assert last_high >= low
+        assert timedelta(minutes=1) < last_high
+        assert last_low < timedelta(minutes=30)
+
+    def test_no_more_wake_ups_are_on_their_way_than_the_window(
+        self, seen: Seen, mailbox: Mailbox
+    ) -> None:
+        mailbox.use(None)
+        publish_events([OrderPlaced() for _ in range(700)])
+        mailbox.use(MEMORY)
+
+        sent = relay()
+
+        assert 100 <= sent < 700
+        assert relay() == 0
+        first = woken(mailbox.take())
+        assert len(set(first)) == len(first) == sent
+        Delivery.objects.filter(pk__in=first[:10]).update(state="done")
+        assert relay() == 10
+        assert not set(first) & set(woken(mailbox.take()))
+
+    def test_a_row_that_waits_for_its_hour_is_not_sent(self, seen: Seen, mailbox: Mailbox) -> None:
+        publish_event(OrderPlaced())
+        mailbox.take()
+        overdue(start_after=timezone.now() + timedelta(hours=1))
+
+        assert relay() == 0
+        assert mailbox.take() == []
+
+    @pytest.mark.parametrize("state", ["done", "dead"])
+    def test_a_settled_row_is_not_sent(self, seen: Seen, mailbox: Mailbox, state: str) -> None:
+        publish_event(OrderPlaced())
+        mailbox.take()
+        overdue(state=state)
+
+        assert relay() == 0
+        assert mailbox.take() == []
+
+
+class TestBrokenBroker:
+    @pytest.fixture
+    def broken(self, seen: Seen, mailbox: Mailbox, settings: Any) -> Mailbox:
+        """Une ligne en retard, et un broker qui refuse."""
+        settings.EVENT_BUS = {"BREAKER_SECONDS": 0}
+        publish_event(OrderPlaced())
+        mailbox.take()
+        overdue()
+        mailbox.use(REFUSED)
+        return mailbox
+
+    def test_does_not_lengthen_the_leases(self, broken: Mailbox) -> None:
+        before = Delivery.objects.get()
+
+        for _ in range(3):
+            assert relay() == 0
+
+        after = Delivery.objects.get()
+        assert after.sends == before.sends
+        assert after.send_after <= timezone.now()
+        broken.use(MEMORY)
+        assert relay() == 1
+        assert len(broken.take()) == 1
+
+    def test_is_left_alone_while_the_breaker_is_open(
+        self, broken: Mailbox, settings: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings.EVENT_BUS = {"BREAKER_SECONDS": 60}
+        assert relay() == 0
+        assert "The broker failed" in caplog.text
+        caplog.clear()
+        broken.use(MEMORY)
+
+        assert relay() == 0
+        publish_event(OrderPlaced())
+
+        assert broken.take() == []
+        assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+    def test_runs_nothing_in_the_request(self, broken: Mailbox, seen: Seen) -> None:
+        publish_event(OrderPlaced())
+
+        assert seen == []
+        assert Delivery.objects.filter(state="pending").count() == 2
+
+    def test_costs_one_attempt_whatever_the_number_of_rows(
+        self, broken: Mailbox, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        publish_events([OrderPlaced() for _ in range(250)])
+
+        assert caplog.text.count("The broker failed") == 1
+
+
+def sent_again() -> datetime:
+    return Delivery.objects.get().send_after
+
+
+def lease() -> timedelta:
+    return sent_again() - timezone.now()
