@@ -64,7 +64,6 @@ smartquotes_action = "D" if language == "fr" else "qD"
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "substitution"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True  # a default is shown as it is written
 autodoc_use_legacy_class_based = True  # celery.contrib.sphinx needs it
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
