@@ -61,7 +61,7 @@ demo: $(READY) ## Montre le bus à l’œuvre : deux processus, aucun serveur.
 bench: $(READY) ## Mesure le bus, en rapports, contre ce qui fait la même chose.
 	@$(BIN)/python -m tests.bench
 
-chaos: $(READY) ## Tue tout au hasard sur trois piles, et compare ce qui devait arriver.
+chaos: $(READY) ## Tue tout au hasard sur quatre piles, et compare ce qui devait arriver.
 	@$(BIN)/python -m tests.chaos
 
 versions: $(READY) ## Rejoue les tests sur chaque Python présent, avec Django 5.2 et 6.

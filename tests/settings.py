@@ -3,8 +3,10 @@
 Le registre est installé mais débranché : un test ou une page le branche s’il en parle.
 """
 
+import dj_database_url
+
 from conf.settings import *  # noqa: F403
-from conf.settings import INSTALLED_APPS
+from conf.settings import DATABASES, INSTALLED_APPS
 
 INSTALLED_APPS = [
     *INSTALLED_APPS,
@@ -13,6 +15,10 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.sessions",
 ]
+# A second database, for the tests that name one.
+DATABASES["other"] = dj_database_url.parse("sqlite://:memory:")
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["other"]["OPTIONS"] = DATABASES["default"]["OPTIONS"]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

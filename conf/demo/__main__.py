@@ -96,7 +96,7 @@ class Stage:
         return self.folder / f"{name}.log"
 
     def follow(self) -> None:
-        """Affiche le récit à mesure, jusqu’à la fin du processus « web »."""
+        """Affiche le récit à mesure, jusqu’à la fin du processus « web »."""
         patience = Patience(self.patience)
         while True:
             status = self.processes["web"].poll()  # before reading: nothing comes after

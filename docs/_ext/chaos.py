@@ -15,7 +15,7 @@ from sphinx.util.docutils import SphinxDirective
 from tableaux import Cells, named, paragraph, table
 
 RUN = Path(__file__).resolve().parents[1] / "_data" / "chaos.json"
-MEASURES = ("orders", "deliveries", "effects", "dead", "lost", "phantom", "duplicates")
+MEASURES = ("orders", "deliveries", "effects", "dead", "late", "lost", "phantom", "duplicates")
 
 
 class Chaos(SphinxDirective):
@@ -40,7 +40,11 @@ class Chaos(SphinxDirective):
                 row(f"faults.{victim}", [count(stack["faults"].get(victim, 0)) for stack in stacks])
                 for victim in victims
             ),
-            *(row(name, [count(stack[name]) for stack in stacks]) for name in MEASURES),
+            *(
+                row(name, [count(stack[name]) for stack in stacks])
+                for name in MEASURES
+                if all(name in stack for stack in stacks)  # a run of before it was counted
+            ),
         ]
         header = [[paragraph(text)] for text in ["stack", *(stack["name"] for stack in stacks)]]
         told = f"date: {result['date']}, seed: {result['seed']}"

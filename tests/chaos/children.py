@@ -15,7 +15,7 @@ from conf.demo.patience import Patience
 
 ROOT = Path(__file__).resolve().parents[2]
 TICK = 0.1  # seconds between two looks at a condition
-PATIENCE = 120.0  # seconds without any progress
+PATIENCE = 240.0  # seconds without any progress
 GRACE = 10.0  # seconds to finish after SIGTERM
 
 

@@ -93,7 +93,7 @@ def places(code: str) -> dict[tuple[str, int, int], list[tuple[str, int]]]:
             (node, start) for node in nodes for start, _ in operator.mutation_positions(node)
         ]
         for occurrence, (node, start) in enumerate(positions):
-            if not _in_annotation(node):
+            if not _in_signature(node):
                 family = name.partition("_")[0]
                 found.setdefault((family, *start), []).append((name, occurrence))
     return found
@@ -109,8 +109,10 @@ def mutated(code: str, name: str, occurrence: int) -> str | None:
     return text if changed else None
 
 
-def _in_annotation(node: Any) -> bool:
-    """Une annotation n’est pas exécutée : la muter ne change rien."""
+def _in_signature(node: Any) -> bool:
+    """Une annotation n’est pas exécutée, et le `*` d’une signature n’est pas une multiplication."""
+    if node.type == "operator" and node.parent.type in ("parameters", "lambdef", "param"):
+        return True
     while (parent := node.parent) is not None:
         if parent.type in ("annassign", "tfpdef") and node in parent.children[1:3]:
             return parent.type == "tfpdef" or node is parent.children[1]

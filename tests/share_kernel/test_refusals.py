@@ -68,6 +68,17 @@ class TestKombuMarker:
         assert seen == [event]
 
 
+@pytest.mark.django_db
+def test_a_wide_event_is_no_deep_one() -> None:
+    seen: list[Any] = []
+    subscribe_async(Nested, seen.append, name="seen")
+
+    publish_event(event := Nested(rows=[{"a": "b"} for _ in range(500)]))
+    deliver_pending()
+
+    assert seen == [event]
+
+
 class Silent(DomainEvent):
     """Une classe intermédiaire qui oublie le contrôle de son parent."""
 

@@ -134,8 +134,9 @@ def _record_faults(record: Any, path: str, seen: set[type]) -> Iterator[str]:
     if record.cls in seen:
         return
     seen.add(record.cls)
-    if isinstance(record, types.DataclassType) and not _origin(record.cls).__dataclass_params__.eq:
-        yield f"{_name(record)} has eq=False: what arrives could not be compared."
+    cls = typing.get_origin(record.cls) or record.cls  # it may stand there with its parameters
+    if isinstance(record, types.DataclassType) and not cls.__dataclass_params__.eq:
+        yield f"{cls.__qualname__} has eq=False: what arrives could not be compared."
     for field in record.fields:
         yield from _type_faults(field.type, f"{path}.{field.name}".lstrip("."), seen)
 
@@ -187,9 +188,5 @@ def _shape_of(value: object) -> str:
 def _name(kind: Any) -> str:
     if isinstance(kind, types.AnyType):
         return "an unspecified type (Any, an open type parameter, or a container of anything)"
-    cls = _origin(getattr(kind, "cls", None))
+    cls = getattr(kind, "cls", None)
     return cls.__qualname__ if cls else type(kind).__name__.removesuffix("Type").lower()
-
-
-def _origin(cls: Any) -> Any:
-    return typing.get_origin(cls) or cls  # a generic dataclass stands there with its parameters

@@ -1,4 +1,4 @@
-"""Le registre des types d’événements : quelle classe porte quel nom."""
+"""Le registre des types d’événements : quelle classe porte quel nom."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def get_event_class(event_type: str) -> type[DomainEvent]:
     """Renvoie la classe enregistrée sous le nom *event_type*.
 
     Raises:
-        UnknownEventTypeError: aucune ; le message propose le nom le plus proche.
+        UnknownEventTypeError: aucune ; le message propose le nom le plus proche.
     """
     try:
         return event_types[event_type]
@@ -37,7 +37,7 @@ def get_event_class(event_type: str) -> type[DomainEvent]:
 
 
 def is_wire_name(name: object) -> bool:
-    """Dit si *name* peut nommer un événement : ``contexte.fait``, en minuscules."""
+    """Dit si *name* peut nommer un événement : ``contexte.fait``, en minuscules."""
     return (
         isinstance(name, str)
         and len(name) <= WIRE_NAME_LENGTH

@@ -34,25 +34,27 @@ _AS_BASE |= {int: int.__int__, float: float.__float__, timedelta: timedelta.__po
 
 
 def encode(value: object) -> dict[str, Any]:
-    """Renvoie *value* en types JSON : textes, nombres, booléens, listes et dictionnaires.
+    """Renvoie *value* en types JSON : textes, nombres, booléens, listes et dictionnaires.
 
     Raises:
         PayloadError: une valeur n’a pas d’écriture JSON.
     """
     try:
+        data: dict[str, Any]
         try:
-            return msgspec.to_builtins(value, str_keys=True)  # type: ignore[no-any-return]
+            data = msgspec.to_builtins(value, str_keys=True)
         except TypeError:  # a subclass of a scalar, perhaps: rebuilding is slow, and seldom needed
-            return msgspec.to_builtins(_rebuilt(value, _as_base), str_keys=True)  # type: ignore[no-any-return]
+            data = msgspec.to_builtins(_rebuilt(value, _as_base), str_keys=True)
     except _REFUSALS as error:
         raise PayloadError(str(error)) from None
+    return data
 
 
 def decode(data: object, into: type[T]) -> T:
     """Reconstruit un objet de la classe *into* depuis des types JSON.
 
     Raises:
-        PayloadError: un champ manque ou n’a pas le bon type ; le message le nomme.
+        PayloadError: un champ manque ou n’a pas le bon type ; le message le nomme.
     """
     try:
         return msgspec.convert(data, into, str_keys=True, dec_hook=_from_base)
@@ -74,12 +76,12 @@ def travelling(event: DomainEvent) -> dict[str, Any]:
     """Renvoie la charge utile de *event*, après s’être assuré qu’il en revient égal.
 
     Raises:
-        PayloadError: une valeur changerait ou ne peut pas voyager ; le message nomme le champ.
+        PayloadError: une valeur changerait ou ne peut pas voyager ; le message nomme le champ.
     """
     try:
         data = _through_json(event.to_dict())
         back = type(event).from_dict(data)
-        if _equal(back, event) or (type(back) is type(event) and not _changed(back, event)):
+        if _equal(back, event):
             return data
     except DomainEventError:
         pass
@@ -112,7 +114,7 @@ def _as_base(value: Any) -> Any:
 
 
 def _from_base(kind: type, value: object) -> object:
-    """Lit *value* pour un type qui se dit le parent de sa base : une date de freezegun."""
+    """Lit *value* pour un type qui se dit le parent de sa base : une date de freezegun."""
     return msgspec.convert(value, base_of(kind))
 
 
@@ -177,8 +179,8 @@ def _first_fault(event: DomainEvent) -> str:
     try:
         back = decode(data, type(event))
     except PayloadError as error:
-        path = re.search(r"`\$\.(\w+)", str(error))  # where msgspec says that it stopped
-        return f"{_named(event, path[1])}: {error}" if path else str(error)
+        why, path = str(error), re.search(r"`\$\.(\w+)", str(error))  # where msgspec stopped
+        return f"{_named(event, path[1])}: {why.removesuffix(f' - at {path[0]}`')}" if path else why
     for name in _changed(back, event):
         return f"{_named(event, name)} and would come back as {_shown(back, name)}, not equal to it"
     return f"it would come back as another {type(event).__qualname__}; was the class redefined?"
@@ -189,7 +191,7 @@ def _named(event: DomainEvent, name: str) -> str:
 
 
 def _shown(event: DomainEvent, name: str) -> str:
-    """Écrit une valeur ; seulement son type si le champ est déclaré ``repr=False``."""
+    """Écrit une valeur ; seulement son type si le champ est déclaré ``repr=False``."""
     value = getattr(event, name)
     kind = type(value).__name__
     if not event.__dataclass_fields__[name].repr:

@@ -1,4 +1,4 @@
-"""Le broker de Celery : est-il là, et à qui la faute quand un envoi échoue."""
+"""Le broker de Celery : est-il là, et à qui la faute quand un envoi échoue."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Outcome(enum.Enum):
 
     SENT = "sent"
     REFUSED = "refused"
-    """La faute est à ce message : le suivant peut partir."""
+    """La faute est à ce message : le suivant peut partir."""
     BROKEN = "broken"
-    """Le broker manque : le suivant échouerait aussi."""
+    """Le broker manque : le suivant échouerait aussi."""
 
 
 def is_available() -> bool:
-    """Dit si Celery est installé et configuré avec un broker ; ne l’interroge pas.
+    """Dit si Celery est installé et configuré avec un broker ; ne l’interroge pas.
 
-    Sous ``task_always_eager`` rien ne part : le repli fait de même, une seule fois.
+    Sous ``task_always_eager`` rien ne part : le repli fait de même, une seule fois.
     """
     conf = celery_conf()
     if conf is None:
@@ -61,14 +61,14 @@ def celery_conf() -> Any:
 
 
 def broker_url(conf: Any) -> Any:
-    """Renvoie l’adresse du broker où publier : un texte, une liste, ou rien."""
+    """Renvoie l’adresse du broker où publier : un texte, une liste, ou rien."""
     return conf.broker_write_url or conf.broker_url
 
 
 def attempt(
     send: Callable[[OnRetry], object], about: str, queue: str | None = None
 ) -> tuple[Outcome, Exception | None]:
-    """Appelle *send* et dit ce qui est arrivé ; une panne du broker ouvre le disjoncteur."""
+    """Appelle *send* et dit ce qui est arrivé ; une panne du broker ouvre le disjoncteur."""
     failures: list[Exception] = []
     try:
         send(failures.append)

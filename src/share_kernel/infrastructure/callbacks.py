@@ -1,4 +1,4 @@
-"""Les rappels ``on_commit`` d’un handler : aucun n’arrête les autres, ni ne le fait rejouer."""
+"""Les rappels ``on_commit`` d’un handler : aucun n’arrête les autres, ni ne le fait rejouer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Un essai d’un handler asynchrone : trouver, exécuter, juger. Le même sur tous les chemins."""
+"""Un essai d’un handler asynchrone : trouver, exécuter, juger. Le même sur tous les chemins."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ Within: TypeAlias = Callable[[Subscription], AbstractContextManager[object]]
 
 
 class NotStarted(Exception):
-    """Le handler n’a pas commencé : il n’y a pas d’essai à juger."""
+    """Le handler n’a pas commencé : il n’y a pas d’essai à juger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Ce qu’un essai a donné : fait, à refaire, ou abandonné."""
+    """Ce qu’un essai a donné : fait, à refaire, ou abandonné."""
 
     error: BaseException | None = None
     """``None`` si le handler a réussi."""
     delay: float | None = None
-    """Secondes avant l’essai suivant ; ``None`` pour renoncer."""
+    """Secondes avant l’essai suivant ; ``None`` pour renoncer."""
     attempts: int = 0
     """Combien d’essais sont consommés."""
     waits: int = 0
@@ -72,10 +72,9 @@ def attempt(
     waits: int = 0,
     within: Within | None = None,
 ) -> Verdict:
-    """Essaie une fois un handler, et juge : la seule fonction qui le fasse.
+    """Essaie une fois un handler, et juge : la seule fonction qui le fasse.
 
-    Ce que le handler lève ne remonte pas, sauf ``KeyboardInterrupt``. Ce qu’il a écrit est
-    annulé s’il échoue.
+    Ce qu’il lève ne remonte pas, sauf ``KeyboardInterrupt`` et :class:`NotStarted`.
 
     Args:
         payload: ce que :meth:`.DomainEvent.to_dict` a produit.
@@ -85,9 +84,6 @@ def attempt(
         attempts: combien d’essais sont comptés, celui-ci compris.
         waits: combien de fois le code a déjà manqué.
         within: ce qui entoure le handler, à la place d’une transaction à lui.
-
-    Raises:
-        NotStarted: *within* a empêché le handler de commencer.
     """
     try:
         event, subscription = _look_up(payload, handler, depth, using)
@@ -110,7 +106,7 @@ def attempt(
 
 
 class TooManyAttemptsError(DomainEventError):
-    """Plus d’essais que permis ont commencé : le processus est mort, ou la limite a baissé."""
+    """Plus d’essais que permis ont commencé : le processus est mort, ou la limite a baissé."""
 
     def __init__(self, attempts: int, limit: int) -> None:
         super().__init__(f"attempt {attempts} is more than the {limit} allowed")
@@ -123,7 +119,7 @@ class MisaddressedError(PayloadError):
 def _look_up(
     payload: Any, handler: Any, depth: Any, using: Any
 ) -> tuple[DomainEvent, Subscription]:
-    """Rien n’est importé d’après un message : tout est cherché parmi ce que ce code connaît."""
+    """Rien n’est importé d’après un message : tout est cherché parmi ce que ce code connaît."""
     if not isinstance(handler, Subscription):
         fault = _address_fault(payload, handler, depth, using)
         if fault:
@@ -193,7 +189,7 @@ def _contradict(subscription: Subscription, event: DomainEvent, using: str) -> N
 
 
 def in_failed_transaction(connection: Any) -> bool:
-    """Dit si PostgreSQL refusera tout jusqu’au rollback : Django ne voit pas le SQL brut."""
+    """Dit si PostgreSQL refusera tout jusqu’à l’annulation : Django ne voit pas le SQL brut."""
     if connection.vendor != "postgresql" or connection.connection is None:
         return False
     return int(connection.connection.info.transaction_status) == _PG_IN_ERROR

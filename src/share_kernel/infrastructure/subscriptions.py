@@ -1,4 +1,4 @@
-"""L’abonnement d’un handler à un événement : son nom stable, et ce qu’il doit montrer."""
+"""L’abonnement d’un handler à un événement : son nom stable, et ce qu’il doit montrer."""
 
 from __future__ import annotations
 
@@ -25,17 +25,23 @@ class Subscription:
     """Qui réagit à quoi, et comment."""
 
     event_type: str
-    """Le nom de l’événement ; celui de la classe suivi de ``*`` pour une famille."""
+    """Le nom de l’événement ; pour une famille, celui de la classe, puis ``*``."""
     handler: Handler
+    """La fonction abonnée."""
     name: str
     """Nom stable, ou description d’un handler synchrone qui n’en a pas."""
     is_async: bool
+    """Il s’exécute après le commit."""
     max_attempts: int | None = None
+    """Combien d’essais avant de renoncer ; ``None`` pour ``MAX_ATTEMPTS``."""
     queue: str | None = None
+    """La file d’attente Celery ; ``None`` pour celle par défaut."""
     family: type[DomainEvent] | None = None
     """La classe dont les événements dérivent, si l’abonnement en vise plusieurs."""
     atomic: bool = True
+    """Une transaction l’entoure."""
     claim: float | None = None
+    """Secondes de réservation ; ``None`` la renouvelle tant que le handler s’exécute."""
 
     def call(self, event: DomainEvent) -> None:
         """Exécute le handler jusqu’à son terme, coroutine comprise.
@@ -64,7 +70,7 @@ class Subscription:
         return same_name or self.handler == other.handler
 
     def succeeds(self, other: Subscription) -> bool:
-        """Dit si cet abonnement prend la place de *other* : même handler, ou sa redéfinition."""
+        """Dit si cet abonnement prend la place de *other* : même handler, ou sa redéfinition."""
         if (self.is_async, self.event_type) != (other.is_async, other.event_type):
             return False
         return self.handler == other.handler or self.redefines(other)
@@ -115,6 +121,35 @@ def believe(result: object, name: str, event: DomainEvent) -> None:
     )
 
 
+def make_subscription(
+    handler: Handler,
+    event_type: str,
+    family: type[DomainEvent] | None,
+    *,
+    is_async: bool,
+    name: str | None,
+    **options: Any,
+) -> Subscription:
+    """Renvoie l’abonnement d’un handler, une fois vérifié qu’il peut être appelé et retrouvé.
+
+    Raises:
+        SubscriptionError: le handler, son nom ou une option est refusé.
+    """
+    check_callable(handler, event_type, is_async=is_async)
+    name = handler_name(handler, event_type, given=name, is_async=is_async)
+    new = Subscription(event_type, handler, name, is_async, family=family, **options)
+    if new.max_attempts is not None and new.max_attempts < 1:
+        raise SubscriptionError(
+            f"max_attempts is {new.max_attempts} for {handler!r}, not 1 or more."
+        )
+    if new.claim is not None and (new.atomic or not new.claim > 0):
+        raise SubscriptionError(
+            f"claim is {new.claim} for {handler!r}: it is a positive number of seconds, and only "
+            "a handler subscribed with atomic=False is reserved by the clock."
+        )
+    return new
+
+
 def natural_name(handler: Handler) -> str | None:
     """Renvoie ``module.qualname``, ou ``None`` si un autre processus ne le retrouverait pas."""
     qualname = getattr(handler, "__qualname__", "<instance>")
@@ -130,7 +165,7 @@ def is_handler_name(name: object) -> bool:
 
 
 def handler_name(handler: Handler, event_type: str, *, given: str | None, is_async: bool) -> str:
-    """Renvoie le nom du handler : celui qui est donné, le sien, ou sa description.
+    """Renvoie le nom du handler : celui qui est donné, le sien, ou sa description.
 
     Raises:
         SubscriptionError: un handler asynchrone n’a pas de nom stable, ou il ne s’écrit pas.

@@ -186,7 +186,7 @@ class Simple(DomainEvent):
     [
         ({"real": math.nan}, "field 'real' is nan"),
         ({"real": math.inf}, "field 'real' is inf"),
-        ({"real": "3"}, "field 'real' is '3': Expected `float`, got `str`"),
+        ({"real": "3"}, "field 'real' is '3': Expected `float`, got `str`$"),
         ({"whole": 1.5}, "field 'whole' is 1.5"),
         ({"whole": True}, "field 'whole' is True: Expected `int`, got `bool`"),
         ({"text": 3}, "field 'text' is 3: Expected `str`, got `int`"),
@@ -196,7 +196,7 @@ class Simple(DomainEvent):
         ({"exact": Decimal("sNaN")}, "field 'exact' is Decimal.*'sNaN'.*not equal to it"),
         ({"items": (1, 2)}, r"field 'items' is \(1, 2\) and would come back as \[1, 2\]"),
         ({"pair": [1]}, r"field 'pair' is \[1\] and would come back as \(1,\)"),
-        ({"items": ["x"]}, "field 'items' is"),
+        ({"items": ["x"]}, r"field 'items' is \['x'\]: Expected .* - at `\$\.items\[0\]`$"),
         ({"table": {"__type__": "date", "__value__": "2026-01-01"}}, "rewritten by Celery"),
     ],
     ids=str,

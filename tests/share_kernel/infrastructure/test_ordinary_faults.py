@@ -255,9 +255,13 @@ class TestNotRunSync:
 
     def test_any_other_value_is_believed(self) -> None:
         for number, value in enumerate([None, 0, [1], "text", range(3)]):
-            subscribe_sync(OrderPlaced, lambda event, value=value: value, name=f"h{number}")
+            subscribe_sync(OrderPlaced, functools.partial(returning, value), name=f"h{number}")
 
         publish_event(OrderPlaced())
+
+
+def returning(value: object, event: DomainEvent) -> object:
+    return value
 
 
 def stream(event: DomainEvent) -> Any:

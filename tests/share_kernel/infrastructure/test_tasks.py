@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from celery import current_app
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from src.share_kernel.domain.domain_event import DomainEvent, PermanentFailure, RetryAfter
@@ -134,15 +134,47 @@ class TestMessages:
         assert [letter.task for letter in mailbox.take()] == [EVENT]
 
 
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+class TestOtherDatabase:
+    def test_is_named_by_the_messages_and_used_by_the_attempt(self, mailbox: Mailbox) -> None:
+        inside: list[bool] = []
+        subscribe_async(
+            OrderPlaced, lambda event: inside.append(connections["other"].in_atomic_block), name="h"
+        )
+        publish_event(OrderPlaced(), using="other")
+        publish_events([OrderPlaced(), OrderPlaced()], using="other")
+
+        single, batch = mailbox.take()
+
+        assert single.args[3] == batch.args[1] == "other"
+        assert [single.run(), batch.run()] == ["SUCCESS", "SUCCESS"]
+        assert inside == [True] * 3
+
+    def test_is_still_named_by_what_is_sent_again(self, mailbox: Mailbox) -> None:
+        failing_with(ValueError("no paper left"))
+        payload = OrderPlaced().to_dict()
+
+        Letter(EVENT, [payload, "failing", 0, "other"], {}).run()
+        Letter(BATCH, [[{"payload": payload, "handler": "failing"}], "other"], {}).run()
+
+        assert [letter.args[3] for letter in mailbox.take()] == ["other", "other"]
+
+    def test_its_commit_is_the_one_that_is_waited_for(self, mailbox: Mailbox) -> None:
+        failing_with(ValueError("no paper left"))
+        with transaction.atomic(using="other"):
+            with transaction.atomic():
+                publish_event(OrderPlaced(), using="other")
+            assert mailbox.take() == []
+        assert len(mailbox.take()) == 1
+
+
 class TestBrokenBroker:
     def test_the_handlers_run_here_in_order_and_one_attempt_is_made(
         self, mailbox: Mailbox, caplog: pytest.LogCaptureFixture
     ) -> None:
         order: list[str] = []
-        for name in "ab":
-            subscribe_async(
-                OrderPlaced, lambda event, n=name: order.append(event.order_id + n), name=name
-            )
+        subscribe_async(OrderPlaced, lambda event: order.append(event.order_id + "a"), name="a")
+        subscribe_async(OrderPlaced, lambda event: order.append(event.order_id + "b"), name="b")
         mailbox.use(REFUSED)
 
         with transaction.atomic():
@@ -232,7 +264,7 @@ class TestAttempt:
         assert seen == [event]
         assert mailbox.take() == []
 
-    def test_has_the_tenants_context_round_its_transaction(
+    def test_has_the_tenants_context_round_its_handler_and_its_callbacks(
         self, mailbox: Mailbox, settings: Any
     ) -> None:
         """Ce que le handler prévoit pour après son commit est encore chez ce tenant."""
@@ -247,7 +279,8 @@ class TestAttempt:
 
         assert letter_for(OrderPlaced(tenant_id="acme")).run() == "SUCCESS"
 
-        assert entered == ["enter acme", "in a transaction: True", "committed", "leave"]
+        inside, after = ["in a transaction: True"], ["committed"]
+        assert entered == ["enter acme", *inside, "leave", "enter acme", *after, "leave"]
 
     def test_a_failure_is_sent_again_alone_and_counted(
         self, mailbox: Mailbox, caplog: pytest.LogCaptureFixture
@@ -356,6 +389,9 @@ class TestDeploySkew:
         assert again.headers["retries"] == 6
         assert timedelta(minutes=5) < wait_of(again) <= timedelta(minutes=15)
         looks = again.headers["share_kernel_skews"]
+        before_last = Letter(EVENT, letter.args, {"share_kernel_skews": looks + 141})
+        assert before_last.run() == "RETRY"
+        mailbox.take()
         last = Letter(EVENT, letter.args, {"share_kernel_skews": looks + 142})
         assert last.run(retries=6) == "FAILURE"
         assert mailbox.take() == []
@@ -485,3 +521,17 @@ class TestForgedMessages:
 
         for event in events:
             assert f"handler seen for event shop.order_placed {event.event_id}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("task", "late"), [(EVENT, True), (BATCH, True), ("share_kernel.deliver", False)]
+)
+def test_a_killed_worker_loses_no_message_that_nothing_else_remembers(
+    task: str, late: bool
+) -> None:
+    """Le réveil n’a pas à revenir : la ligne reste, et le relais la réveille."""
+    found: Any = current_app.tasks[task]
+
+    assert found.acks_late is late
+    assert found.ignore_result is True
+    assert not late or found.retry_on_worker_lost is True

@@ -41,7 +41,7 @@ def enrol(batch: Batch) -> None:
 def wake_ups(rows: Iterable[Delivery], using: str, size: int = 1) -> Iterator[Message]:
     """Fait les messages qui réveillent un worker pour ces lignes.
 
-    Un message ne porte que des identifiants de lignes : mauvais ou forgé, il ne peut que
+    Un message ne porte que des identifiants de lignes : mauvais ou forgé, il ne peut que
     réveiller un worker.
     """
     by_queue: dict[str | None, list[Delivery]] = {}
@@ -94,7 +94,7 @@ def _rows(batch: Batch, *, awake: bool) -> list[Delivery]:
 
 
 def _insert(rows: Sequence[Delivery], using: str) -> int:
-    """Insère les lignes nouvelles, en une requête ; renvoie combien."""
+    """Insère les lignes nouvelles, en une requête ; renvoie combien."""
     inserted = 0
 
     def count(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001  (Django calls it so)
@@ -136,7 +136,7 @@ def _check_conflicts(rows: Sequence[Delivery], using: str) -> None:
 
 
 def _same_event(one: Delivery, other: Delivery) -> bool:
-    """Compare les événements, pas leurs textes : un ensemble s’écrit dans tout ordre."""
+    """Compare les événements, pas leurs textes : un ensemble s’écrit dans tout ordre."""
     before, after = readable(one), readable(other)
     try:
         return DomainEvent.from_dict(before) == DomainEvent.from_dict(after)

@@ -1,4 +1,4 @@
-"""La table des livraisons : une ligne par événement et par handler asynchrone, et ses états."""
+"""La table des livraisons : une ligne par événement et par handler asynchrone, et ses états."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NOT_SENT = "not sent: "  # and while the broker refuses its wake-up
 
 
 class DatabaseClock(Now):
-    """L’heure de la base, en UTC : celle de deux machines ne se comparent jamais."""
+    """L’heure de la base, en UTC : celle de deux machines ne se comparent jamais."""
 
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
         """MariaDB donnerait l’heure de son propre fuseau."""
@@ -50,7 +50,7 @@ def long_ago() -> Any:
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    """La machine à états d’une livraison : rien d’autre n’écrit d’état."""
+    """La machine à états d’une livraison : rien d’autre n’écrit d’état."""
 
     def pending(self) -> Self:
         """Renvoie ce qui n’est pas soldé, pour en lire beaucoup."""
@@ -60,27 +60,32 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Renvoie ce qu’un worker peut commencer, dans l’ordre de publication."""
         return self.pending().filter(start_after__lte=DatabaseClock()).order_by("created_at")
 
+    def unsettled(self) -> Self:
+        """Renvoie ce qui n’est pas soldé, pour une ligne que l’on désigne."""
+        # Not state = 'pending': statistics taken while nothing waits would make PostgreSQL read
+        # the whole partial index of what waits, squared in a claim, rather than the primary key.
+        return self.exclude(state__in=(Delivery.State.DONE, Delivery.State.DEAD))
+
     def of(self, row: Delivery) -> Self:
         """Renvoie la ligne de cet essai, si elle est encore à lui."""
-        # By settled_at and not by state: statistics taken while nothing waits would make
-        # PostgreSQL read the whole partial index of what waits rather than the primary key.
-        return self.filter(pk=row.pk, settled_at__isnull=True, attempts=row.attempts)
+        return self.unsettled().filter(pk=row.pk, attempts=row.attempts)
 
     def claim(self, pk: uuid.UUID | str) -> Delivery | None:
-        """Réserve la ligne et compte l’essai, en une requête : de N réveils, un seul gagne."""
-        # By settled_at, for the reason given in of(): here the index would be read squared.
-        started = self.filter(settled_at__isnull=True, start_after__lte=DatabaseClock())
-        # A row that another worker holds is skipped, not waited for.
-        free = started.filter(pk=pk).skip_locked().values("pk")
-        until = in_seconds(CLAIM)
-        with transaction.atomic(using=self.db):
-            claimed = started.filter(pk__in=free).update(
-                attempts=models.F("attempts") + 1, sends=0, start_after=until, send_after=until
-            )
-        if not claimed:
-            return None
+        """Réserve la ligne et compte l’essai : de N réveils simultanés, un seul gagne."""
         waited = DatabaseClock() - models.F("pending_since")
-        return self.filter(pk=pk).annotate(waited=waited).first()
+        started = self.unsettled().filter(pk=pk, start_after__lte=DatabaseClock())
+        row: Delivery | None = started.annotate(waited=waited).first()
+        if row is None:
+            return None
+        # A row that another worker holds is skipped, not waited for.
+        free = started.filter(attempts=row.attempts).skip_locked().values("pk")
+        until = in_seconds(CLAIM)
+        row.attempts += 1
+        with transaction.atomic(using=self.db):
+            claimed = started.filter(pk__in=free, attempts=row.attempts - 1).update(
+                attempts=row.attempts, sends=0, start_after=until, send_after=until
+            )
+        return row if claimed else None
 
     def lock(self, row: Delivery) -> bool:
         """Verrouille la ligne de cet essai, sauf si un autre l’exécute déjà."""
@@ -101,7 +106,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.of(row).update(start_after=until, send_after=until)
 
     def settle(self, row: Delivery) -> int:
-        """Solde la ligne de cet essai : son handler a réussi."""
+        """Solde la ligne de cet essai : son handler a réussi."""
         return self.of(row).update(state=Delivery.State.DONE, settled_at=DatabaseClock(), error="")
 
     def postpone(self, row: Delivery, *, delay: float, attempts: int, error: str) -> int:
@@ -112,13 +117,13 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
 
     def abandon(self, row: Delivery, *, attempts: int, error: str) -> int:
-        """Abandonne la ligne de cet essai ; elle garde son erreur."""
+        """Abandonne la ligne de cet essai ; elle garde son erreur."""
         return self.of(row).update(
             state=Delivery.State.DEAD, settled_at=DatabaseClock(), attempts=attempts, error=error
         )
 
     def lease(self, limit: int) -> list[Delivery]:
-        """Prend des lignes dont le réveil est en retard ; chaque renvoi double le bail."""
+        """Prend des lignes dont le réveil est en retard ; chaque renvoi double le bail."""
         late = self.due().filter(send_after__lte=DatabaseClock()).order_by("send_after")
         with transaction.atomic(using=self.db):
             rows = list(late.defer("payload").skip_locked()[: max(limit, 0)])
@@ -134,7 +139,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return sent.exclude(error__startswith=NOT_SENT).count()
 
     def not_sent(self, ids: Iterable[uuid.UUID]) -> None:
-        """Note que le broker manquait : le bail n’a pas commencé."""
+        """Note que le broker manquait : le bail n’a pas commencé."""
         # Counted as sent, an outage would fill the window and double leases for nothing, and the
         # return of the broker would be noticed minutes later.
         rows = self.due().order_by().filter(pk__in=list(ids), sends__gt=0)
@@ -142,7 +147,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def refused(self, pk: uuid.UUID, error: str) -> None:
         """Note pourquoi un réveil est refusé : la ligne passe derrière les autres."""
-        self.filter(pk=pk, settled_at__isnull=True).update(error=NOT_SENT + error)
+        self.unsettled().filter(pk=pk).update(error=NOT_SENT + error)
 
     def waiting(self) -> Self:
         """Renvoie ce qui attend un déploiement, ou un broker qui accepte son réveil."""
@@ -151,12 +156,12 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
 
     def hurry(self) -> int:
-        """Rend dues les lignes qui attendent ; renvoie combien."""
+        """Rend dues les lignes qui attendent ; renvoie combien."""
         now = DatabaseClock()
         return self.pending().update(start_after=now, send_after=now, sends=0)
 
     def replay(self) -> int:
-        """Remet en attente les lignes abandonnées ; renvoie combien."""
+        """Remet en attente les lignes abandonnées ; renvoie combien."""
         now = DatabaseClock()
         return self.filter(state=Delivery.State.DEAD).update(
             state=Delivery.State.PENDING,
@@ -169,13 +174,13 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
 
     def give_up(self, reason: str) -> int:
-        """Abandonne les lignes en attente ; celle qui s’exécute se solde d’abord."""
+        """Abandonne les lignes en attente ; celle qui s’exécute se solde d’abord."""
         return self.pending().update(
             state=Delivery.State.DEAD, error=reason, settled_at=DatabaseClock()
         )
 
     def prune(self, *, days: float, include_dead: bool) -> int:
-        """Efface les lignes soldées depuis plus de *days* jours ; jamais une ligne en attente."""
+        """Efface les lignes soldées depuis plus de *days* jours ; jamais une ligne en attente."""
         states = [Delivery.State.DONE, *([Delivery.State.DEAD] if include_dead else [])]
         count, _ = self.filter(state__in=states, settled_at__lt=in_seconds(-86400 * days)).delete()
         return count
@@ -188,7 +193,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
 
 class Delivery(models.Model):
-    """Un handler à exécuter sur un événement : boîte d’envoi, essais et rebut en une ligne.
+    """Un handler à exécuter sur un événement : boîte d’envoi, essais et rebut en une ligne.
 
     Elle existe si et seulement si la transaction qui a publié est validée.
     """

@@ -3,14 +3,14 @@
 import itertools
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from src.share_kernel.infrastructure.event_bus import (
@@ -100,6 +100,59 @@ def test_a_signal_stops_the_relay_after_the_delivery_that_runs(number: signal.Si
     assert printed.getvalue().endswith("1 relayed.\n")
     states = sorted(Delivery.objects.values_list("state", flat=True))
     assert states == ["done", "pending", "pending"]
+
+
+@pytest.mark.usefixtures("_signals")
+class TestLoop:
+    def test_looks_again_at_an_empty_register_until_it_is_stopped(self) -> None:
+        looks: list[str] = []
+
+        def look(run: Callable[..., Any], sql: str, *rest: Any) -> Any:
+            looks.append(sql)
+            if len(looks) == 3:
+                signal.raise_signal(signal.SIGTERM)
+            return run(sql, *rest)
+
+        printed = StringIO()
+        with connection.execute_wrapper(look):
+            call_command("relay_events", "--execute", stdout=printed)
+
+        assert len(looks) >= 3
+        assert printed.getvalue().endswith("\n0 relayed.\n")
+
+    def test_survives_a_database_that_fails_for_a_moment(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        subscribe_async(OrderPlaced, lambda event: signal.raise_signal(signal.SIGTERM), name="stop")
+        publish_event(OrderPlaced())
+        refused: list[str] = []
+
+        def refuse_once(run: Callable[..., Any], sql: str, *rest: Any) -> Any:
+            if not refused:
+                refused.append(sql)
+                raise OperationalError("the server closed the connection unexpectedly")
+            return run(sql, *rest)
+
+        printed = StringIO()
+        with connection.execute_wrapper(refuse_once):
+            call_command("relay_events", "--execute", stdout=printed)
+
+        assert "The relay cannot use the database default" in caplog.text
+        assert printed.getvalue().endswith("\n1 relayed.\n")
+        assert Delivery.objects.get().state == "done"
+
+    def test_counts_on_a_terminal(self, seen: Seen) -> None:
+        publish_events([OrderPlaced(), OrderPlaced()])
+        terminal = Terminal()
+
+        call_command("relay_events", "--execute", "--once", stdout=terminal)
+
+        assert "\r2 relayed" in terminal.getvalue()
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 class TestWakeUps:
@@ -223,12 +276,12 @@ class TestSendingAgain:
         self, seen: Seen, mailbox: Mailbox
     ) -> None:
         mailbox.use(None)
-        publish_events([OrderPlaced() for _ in range(700)])
+        publish_events([OrderPlaced() for _ in range(400)])
         mailbox.use(MEMORY)
 
         sent = relay()
 
-        assert 100 <= sent < 700
+        assert 100 <= sent < 400
         assert relay() == 0
         first = woken(mailbox.take())
         assert len(set(first)) == len(first) == sent

@@ -36,7 +36,7 @@ class Command(BaseCommand):
         add_database(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Écrit l’état sur la sortie standard ; le code de sortie sert à une surveillance."""
+        """Écrit l’état sur la sortie standard ; le code de sortie sert à une surveillance."""
         rows = _status(options["database"])
         if options["json"]:
             self.stdout.write(json.dumps(rows, indent=2))

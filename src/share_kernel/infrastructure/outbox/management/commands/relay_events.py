@@ -60,7 +60,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{total} relayed.")
 
     def _once(self, using: str, *, execute: bool, stop: threading.Event) -> int | None:
-        """Renvoie combien de livraisons, ou ``None`` si la base a échoué : elle peut redémarrer."""
+        """Renvoie combien de livraisons, ou ``None`` si la base a échoué : elle peut redémarrer."""
         try:
             count = relay(using, execute=execute, stop=stop.is_set)
         except (DatabaseError, InterfaceError) as error:

@@ -12,7 +12,7 @@ from ._options import add_database, identifier
 
 
 class Command(BaseCommand):
-    """Remet en attente des livraisons abandonnées ; leurs essais repartent de zéro."""
+    """Remet en attente des livraisons abandonnées ; leurs essais repartent de zéro."""
 
     help = "Revive dead deliveries: their attempts start again from zero."
 
