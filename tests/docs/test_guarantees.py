@@ -44,16 +44,15 @@ PROMISES = [
 
 
 def test_every_kind_of_fault_is_there_in_order() -> None:
-    kinds = [row[0] for row in FAULTS]
+    kinds = [row[0].partition(". ")[0] for row in FAULTS]
 
     assert list(dict.fromkeys(kinds)) == list("ABCDEFGHIJKL")
     assert kinds == sorted(kinds)
 
 
-@pytest.mark.parametrize("row", FAULTS, ids=lambda row: f"{row[0]} {row[1][:30]}")
+@pytest.mark.parametrize("row", FAULTS, ids=lambda row: row[0][:30])
 def test_the_proofs_of_a_fault_exist(row: list[str]) -> None:
-    _kind, _fault, _outcome, proof = row
-    names = re.findall(r"`(\w+)`", proof)
+    names = re.findall(r"`(\w+)`", row[-1])
 
     assert names
     assert set(names) <= defined()

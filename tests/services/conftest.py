@@ -11,7 +11,6 @@ from typing import Any, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
 import pytest
-from kombu import Connection
 from pytest_django import DjangoDbBlocker
 
 from .databases import mariadb_database, postgresql_database
@@ -149,14 +148,21 @@ def stack(
     stack = Stack(request.param, database, broker, folder)
     stack.migrate()
     yield stack
-    with Connection(broker) as connection:
-        connection.SimpleQueue(stack.queue).queue.delete()
+    stack.delete_queue()
 
 
 @pytest.fixture(scope="session")
 def worker(stack: Stack) -> Iterator[Worker]:
     with stack.worker(TEST_MAX_DEPTH="4") as worker:
         yield worker
+
+
+@pytest.fixture
+def apart(stack: Stack) -> Iterator[Stack]:
+    """La pile, avec une file à soi."""
+    apart = replace(stack, queue=new_queue())
+    yield apart
+    apart.delete_queue()
 
 
 @pytest.fixture(autouse=True)
@@ -190,8 +196,7 @@ def durable(stack: Stack) -> Iterator[Stack]:
     durable = replace(stack, queue=new_queue(), extra_env={"OUTBOX": "1"})
     durable.migrate()
     yield durable
-    with Connection(stack.broker_url) as connection:
-        connection.SimpleQueue(durable.queue).queue.delete()
+    durable.delete_queue()
 
 
 @pytest.fixture(scope="session")

@@ -16,26 +16,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kombu import Connection
+
 from .databases import ask_mariadb, ask_postgresql
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE = 45.0  # seconds; nothing here is meant to take so long
+DEADLINE = 45.0  # seconds of an idle machine; nothing here is meant to take so long
 
 SCRIPT = """
 import django
 django.setup()
 from django.db import transaction
 from src.share_kernel.infrastructure.event_bus import publish_event
-from tests.services.shop.events import Deadly, Doomed, Endless, Marked, Sold
+from tests.services.shop.events import (
+    Deadly, Doomed, Endless, Fragile, Limited, Marked, Sold, Unlucky)
 from tests.services.shop.models import Effect
 """
 
 
+def patience(seconds: float = DEADLINE) -> float:
+    """Renvoie ce qu’il faut attendre ici et maintenant pour *seconds* d’une machine au repos."""
+    load, _, _ = os.getloadavg()
+    return seconds * max(1.0, load / (os.cpu_count() or 1))
+
+
 def eventually(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
     """Attend que *condition* soit vraie, et renvoie sa valeur."""
-    limit = time.monotonic() + deadline
+    start = time.monotonic()
     while not (value := condition()):
-        assert time.monotonic() < limit, f"{what}: not in {deadline} s"
+        limit = patience(deadline)
+        assert time.monotonic() < start + limit, f"{what}: not in {limit:.0f} s"
         time.sleep(0.05)
     return value
 
@@ -69,7 +79,7 @@ class Worker:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(timeout=20)
+                self.process.wait(timeout=patience(20))
             except subprocess.TimeoutExpired:
                 self.kill()
 
@@ -133,7 +143,7 @@ class Stack:
             env=self.env | env,
             capture_output=True,
             text=True,
-            timeout=DEADLINE,
+            timeout=patience(),
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
@@ -164,6 +174,17 @@ class Stack:
                 return connection.execute(sql).fetchall()
         ask = ask_mariadb if self.database_url.startswith("mysql") else ask_postgresql
         return ask(self.database_url, sql)
+
+    def queue_length(self) -> int:
+        with Connection(self.broker_url) as connection:
+            try:
+                return int(connection.SimpleQueue(self.queue).qsize())
+            except connection.channel_errors:  # Redis knows no empty queue
+                return 0
+
+    def delete_queue(self) -> None:
+        with Connection(self.broker_url) as connection:
+            connection.SimpleQueue(self.queue).queue.delete()
 
     def attempts(self, handler: str, label: str) -> int:
         path = self.folder / "attempts.txt"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from .proxy import Proxy
-from .stack import Stack, Worker
+from .stack import Stack, Worker, patience
 
 # Counts the connection attempts of this very process, and tells which labels ran here.
 PUBLISH = """
@@ -187,7 +187,7 @@ class Interactive:
         self._read_until("published")
 
     def end(self) -> str:
-        out, _ = self.process.communicate(timeout=30)
+        out, _ = self.process.communicate(timeout=patience())
         return self.printed + out
 
     def _read_until(self, word: str) -> None:

@@ -1,5 +1,6 @@
 """De vrais workers, sur SQLite + Redis et sur PostgreSQL + RabbitMQ."""
 
+import re
 import uuid
 
 import pytest
@@ -9,10 +10,22 @@ from tests.services.shop.events import Marked
 from .conftest import THREE_STACKS
 from .stack import Stack, Worker, eventually
 
+HANDLERS = "tests.services.shop.handlers"
+
 
 @pytest.fixture
 def label() -> str:
     return uuid.uuid4().hex[:12]
+
+
+def publish(stack: Stack, event: str) -> str:
+    """Publie un événement, et renvoie son identifiant."""
+    printed = stack.run(f"event = {event}; publish_event(event); print(event.event_id)")
+    return printed.splitlines()[0]
+
+
+def revoke(stack: Stack, task: str) -> None:
+    stack.run(f"from conf.celery import app; app.control.revoke({task!r}, terminate=True)")
 
 
 def barrier(stack: Stack) -> None:
@@ -170,14 +183,25 @@ class TestKilled:
 
         assert stack.attempts("dies", label) == 2
 
-    def test_a_handler_that_always_kills_is_bounded(self, stack: Stack, label: str) -> None:
-        mine = Stack(stack.name, stack.database_url, stack.broker_url, stack.folder)
-        with mine.worker(TEST_MAX_ATTEMPTS="3") as worker:
-            mine.run(f"publish_event(Deadly(label={label!r}, always=True))")
-            worker.waits_for("Gave up on handler tests.services.shop.handlers.dies")
-            barrier(mine)
+    @pytest.mark.parametrize("how", ["kill", "leave"])
+    def test_a_handler_that_always_kills_starts_as_often_as_its_own_limit_says(
+        self, apart: Stack, label: str, how: str
+    ) -> None:
+        """``thrice`` a droit à plus que MAX_ATTEMPTS, que suit ``unlucky``."""
+        with apart.worker(concurrency=4, TEST_MAX_ATTEMPTS="2") as worker:
+            apart.run(
+                f"""
+                publish_event(Limited(label={label!r}, how={how!r}))
+                publish_event(Unlucky(label={label!r}, how={how!r}))
+                """
+            )
+            limits = {"once": 1, "twice": 2, "thrice": 3, "unlucky": 2}
+            for name in limits:
+                worker.waits_for(f"Gave up on handler {HANDLERS}.{name} for event")
+            barrier(apart)
 
-        assert mine.attempts("dies", label) == 3
+        assert {name: apart.attempts(name, label) for name in limits} == limits
+        assert apart.effects(label) == []
 
     @pytest.mark.only_on("rabbitmq")
     def test_a_killed_worker_gives_its_message_back(self, stack: Stack, label: str) -> None:
@@ -191,6 +215,55 @@ class TestKilled:
         with mine.worker() as second:
             assert second.process.poll() is None
             eventually(lambda: TestDeploySkew().scheduled(mine, payload), "held by the new worker")
+
+
+def test_a_cancelled_handler_runs_again_and_its_process_lives_on(
+    stack: Stack, worker: Worker, label: str
+) -> None:
+    stack.run(
+        f"""
+        publish_event(Marked(label={label!r}))
+        publish_event(Unlucky(label={label!r}, how="cancel", times=1))
+        """
+    )
+
+    before, after = stack.until_effects(label, 2)
+    assert after.split() == ["unlucky", before.split()[1]]
+    assert stack.attempts("unlucky", label) == 2
+    assert "no more paper" in worker.log
+
+
+@pytest.mark.parametrize("how", ["fail_after_commit", "leave_after_commit"])
+def test_a_handler_whose_callback_fails_does_not_run_again(
+    stack: Stack, worker: Worker, label: str, how: str
+) -> None:
+    event_id = publish(stack, f"Unlucky(label={label!r}, how={how!r})")
+
+    worker.waits_for(
+        f"An on_commit callback of handler {HANDLERS}.unlucky failed on event shop.unlucky "
+        f"{event_id}"
+    )
+    barrier(stack)  # in the same process, the only one
+    (effect,) = stack.effects(label)
+    (last,) = stack.query("SELECT pid FROM shop_effect ORDER BY id DESC LIMIT 1")
+    assert effect == f"unlucky {last[0]}"
+    assert stack.attempts("unlucky", label) == 1
+    assert f"failed on event shop.unlucky {event_id} (" not in worker.log  # nor is to be
+
+
+def test_a_handler_that_is_revoked_does_not_run_again(apart: Stack, label: str) -> None:
+    with apart.worker() as worker:
+        event_id = publish(apart, f"Unlucky(label={label!r}, how='hang', times=1)")
+        eventually(lambda: apart.attempts("unlucky", label), "the handler has started")
+        (task,) = re.findall(r"share_kernel.dispatch_async_event\[(.*?)\] received", worker.log)
+
+        revoke(apart, task)
+        barrier(apart)  # in another process: the only one has ended
+        assert f"shop.unlucky {event_id} (" not in worker.log  # no retry, and no giving up
+
+    assert apart.attempts("unlucky", label) == 1
+    assert apart.effects(label) == []
+    assert apart.queue_length() == 0  # the broker does not have it back either
 
 
 class TestBatch:
@@ -248,3 +321,26 @@ class TestBatch:
         stack.until_effects(f"{label}-after", 1)
         stack.until_effects(label, 1)
         assert stack.attempts("dies", label) == 2
+
+    def test_lost_loses_no_item_that_has_only_one_attempt(
+        self, stack: Stack, worker: Worker, label: str
+    ) -> None:
+        stack.run(
+            f"""
+            from src.share_kernel.infrastructure.event_bus import publish_events
+            with transaction.atomic():
+                publish_events([
+                    Fragile(label=f"{label}-before"),
+                    Unlucky(label={label!r}, how="kill", times=1),
+                    *[Fragile(label=f"{label}-{{n}}") for n in range(3)],
+                ])
+            """
+        )
+
+        for number in range(3):
+            assert len(stack.until_effects(f"{label}-{number}", 1)) == 1
+        stack.until_effects(label, 1)
+        barrier(stack)
+        # Whether it had its only attempt is not known: rather twice than never.
+        assert len(stack.effects(f"{label}-before")) == 2
+        assert f"Gave up on handler {HANDLERS}.breaks" not in worker.log

@@ -8,11 +8,10 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from kombu import Connection
 
 from .conftest import THREE_STACKS
 from .proxy import Proxy
-from .stack import ROOT, Stack, Worker, eventually, new_queue
+from .stack import ROOT, Stack, Worker, eventually, new_queue, patience
 
 pytestmark = pytest.mark.parametrize("stack", THREE_STACKS, indirect=True, scope="session")
 
@@ -31,14 +30,6 @@ def states(stack: Stack) -> dict[str, int]:
     return {row[0]: row[1] for row in stack.query(sql)}
 
 
-def queue_length(stack: Stack) -> int:
-    with Connection(stack.broker_url) as connection:
-        try:
-            return int(connection.SimpleQueue(stack.queue).qsize())
-        except connection.channel_errors:  # Redis knows no empty queue
-            return 0
-
-
 def relay(stack: Stack) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "manage.py", "relay_events", "--execute", "--once"],
@@ -51,7 +42,7 @@ def relay(stack: Stack) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=patience())
     assert process.returncode == 0, printed
     return printed
 
@@ -104,7 +95,7 @@ def test_seven_wake_ups_at_once_count_one_attempt(
     durable.until_effects(label, 1)
 
     eventually(lambda: durable.attempts("patient", label), "one attempt")
-    eventually(lambda: queue_length(durable) == 0, "all wake-ups taken")
+    eventually(lambda: durable.queue_length() == 0, "all wake-ups taken")
     sql = "SELECT attempts FROM share_kernel_outbox_delivery WHERE handler LIKE '%patient'"
     assert durable.query(sql) == [(1,)]
     assert durable.attempts("patient", label) == 1
@@ -143,9 +134,8 @@ def test_the_relay_sends_no_more_than_its_window(durable: Stack, label: str) -> 
     )
 
     assert "[300, 0, 0]" in printed
-    assert 3 <= queue_length(mine) <= 300
-    with Connection(mine.broker_url) as connection:
-        connection.SimpleQueue(mine.queue).queue.delete()
+    assert 3 <= mine.queue_length() <= 300
+    mine.delete_queue()
 
 
 def test_two_processes_writing_burn_no_attempt(durable: Stack, label: str) -> None:
@@ -178,16 +168,16 @@ def test_a_rival_that_holds_the_row_for_an_instant_costs_no_attempt(
         f"""
         import threading
         import psycopg
-        from src.share_kernel.infrastructure.outbox import delivering
+        from src.share_kernel.infrastructure.outbox.models import DeliveryQuerySet
         from src.share_kernel.infrastructure.outbox.relay import relay
-        claim = delivering._claim
-        def claim_then_be_rivalled(pk, using):
-            claimed = claim(pk, using)
+        claim = DeliveryQuerySet.claim
+        def claim_then_be_rivalled(rows, pk):
+            claimed = claim(rows, pk)
             rival = psycopg.connect({quiet.database_url!r})
             rival.execute("SELECT 1 FROM share_kernel_outbox_delivery FOR UPDATE")
             threading.Timer(0.05, rival.close).start()
             return claimed
-        delivering._claim = claim_then_be_rivalled
+        DeliveryQuerySet.claim = claim_then_be_rivalled
         publish_event(Marked(label={label!r}))
         relay(execute=True)
         """
@@ -223,7 +213,7 @@ def test_a_restarted_database_is_survived(durable: Stack, label: str) -> None:
         quiet.until_effects(f"{label}-2", 1)
     finally:
         process.terminate()
-        printed, _ = process.communicate(timeout=30)
+        printed, _ = process.communicate(timeout=patience())
 
     assert process.returncode == 0, printed
     assert printed.rstrip().endswith("relayed.")
@@ -240,9 +230,8 @@ def test_a_bulk_publication_is_sent_in_few_messages(durable: Stack, label: str) 
         """
     )
 
-    assert queue_length(mine) == 3
-    with Connection(mine.broker_url) as connection:
-        connection.SimpleQueue(mine.queue).queue.delete()
+    assert mine.queue_length() == 3
+    mine.delete_queue()
     finish(relay(mine))
     assert states(mine) == {"done": 250}
     assert len(mine.effects(label)) == 250

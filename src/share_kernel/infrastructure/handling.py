@@ -31,6 +31,8 @@ from .subscriptions import Subscription, is_handler_name
 BACKOFF_BASE = 2.0  # seconds; the n-th retry waits at most BACKOFF_BASE * 2 ** (n - 1)
 BACKOFF_MAX = 15 * 60.0  # seconds
 
+RETRY_AFTER_MAX = 366 * 86400.0  # seconds; a date that no database can write helps nobody
+
 # Deploy skew: a worker that runs older code. It is over when the deployment is.
 SKEW_DELAY = 10 * 60.0  # seconds
 SKEW_ATTEMPTS = 144  # so, about a day
@@ -250,7 +252,7 @@ def delay_after(error: BaseException, attempt: int, max_attempts: int) -> float 
     if isinstance(error, PermanentFailure) or attempt >= max_attempts:
         return None
     if isinstance(error, RetryAfter):
-        return error.seconds
+        return min(getattr(error, "seconds", 0.0), RETRY_AFTER_MAX)
     # Full jitter: a herd of failures does not come back as a herd.
     return random.uniform(0, min(BACKOFF_MAX, BACKOFF_BASE * 2 ** min(attempt - 1, 30)))
 

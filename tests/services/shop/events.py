@@ -52,3 +52,37 @@ class Endless(DomainEvent):
     event_type = "shop.endless"
 
     label: str
+
+
+@register_event
+@dataclass(frozen=True)
+class Unlucky(DomainEvent):
+    """Un handler à qui il arrive malheur, à ses premiers essais."""
+
+    event_type = "shop.unlucky"
+
+    label: str
+    how: str
+    times: int = 99
+
+
+@register_event
+@dataclass(frozen=True)
+class Limited(DomainEvent):
+    """Le même malheur pour trois handlers, qui n’ont pas droit au même nombre d’essais."""
+
+    event_type = "shop.limited"
+
+    label: str
+    how: str
+    times: int = 99
+
+
+@register_event
+@dataclass(frozen=True)
+class Fragile(DomainEvent):
+    """Un handler qui réussit, mais n’a droit qu’à un essai."""
+
+    event_type = "shop.fragile"
+
+    label: str

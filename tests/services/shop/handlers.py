@@ -1,11 +1,17 @@
+import asyncio
 import os
 import signal
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+from django.db import transaction
 
 from src.share_kernel.domain.domain_event import PermanentFailure, RetryAfter
 from src.share_kernel.infrastructure.event_bus import publish_event, subscribe_async
 
-from .events import Deadly, Doomed, Endless, Marked, Sold
+from .events import Deadly, Doomed, Endless, Fragile, Limited, Marked, Sold, Unlucky
 from .models import Effect
 
 
@@ -18,7 +24,9 @@ def count_attempt(handler: str, label: str) -> int:
     return path.read_text().splitlines(keepends=True).count(line)
 
 
-def leave_effect(handler: str, event: Sold | Marked | Deadly | Endless) -> None:
+def leave_effect(
+    handler: str, event: Sold | Marked | Deadly | Endless | Unlucky | Limited | Fragile
+) -> None:
     Effect.objects.create(
         handler=handler,
         label=event.label,
@@ -87,3 +95,62 @@ def dies(event: Deadly) -> None:
 def publishes_again(event: Endless) -> None:
     leave_effect("publishes_again", event)
     publish_event(Endless(label=event.label))
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave() -> None:
+    sys.exit("closing early")
+
+
+def cancel() -> None:
+    raise asyncio.CancelledError("no more paper")
+
+
+def hang() -> None:
+    time.sleep(600)
+
+
+def fail_after_commit() -> None:
+    transaction.on_commit(cancel)
+
+
+def leave_after_commit() -> None:
+    transaction.on_commit(leave)
+
+
+def meet(handler: str, event: Unlucky | Limited) -> None:
+    """Fait ce que dit l’événement, puis laisse un effet s’il reste quelqu’un pour cela."""
+    faults: list[Callable[[], None]] = [
+        kill, leave, cancel, hang, fail_after_commit, leave_after_commit
+    ]  # fmt: skip
+    if count_attempt(handler, event.label) <= event.times:
+        {fault.__name__: fault for fault in faults}[event.how]()
+    leave_effect(handler, event)
+
+
+@subscribe_async(Unlucky)
+def unlucky(event: Unlucky) -> None:
+    meet("unlucky", event)
+
+
+@subscribe_async(Limited, max_attempts=1)
+def once(event: Limited) -> None:
+    meet("once", event)
+
+
+@subscribe_async(Limited, max_attempts=2)
+def twice(event: Limited) -> None:
+    meet("twice", event)
+
+
+@subscribe_async(Limited, max_attempts=3)
+def thrice(event: Limited) -> None:
+    meet("thrice", event)
+
+
+@subscribe_async(Fragile, max_attempts=1)
+def breaks(event: Fragile) -> None:
+    leave_effect("breaks", event)

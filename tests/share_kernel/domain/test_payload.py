@@ -228,6 +228,7 @@ class TestSubclasses:
     @pytest.mark.parametrize(("kind", "value"), SUBCLASSED, ids=repr)
     def test_so_it_does_inside_what_holds_it(self, kind: Any, value: object) -> None:
         assert trip(list[kind], [value]) == [value]
+        assert trip(list[list[kind]], [[value]]) == [[value]]
         assert trip(tuple[kind, int], (value, 1)) == (value, 1)
         assert trip(frozenset[kind], frozenset([value])) == {value}
         assert trip(dict[str, list[kind]], {mark_safe("k"): [value]}) == {"k": [value]}
@@ -352,6 +353,7 @@ class TestInstants:
     @pytest.mark.parametrize("moment", MOMENTS, ids=repr)
     def test_so_it_is_inside_what_holds_it(self, moment: datetime) -> None:
         assert instants(trip(list[datetime], [moment])[0]) == instants(moment)
+        assert instants(trip(list[list[datetime]], [[moment]])[0][0]) == instants(moment)
         assert instants(trip(tuple[datetime, int], (moment, 1))[0]) == instants(moment)
         assert instants(trip(dict[str, datetime], {"k": moment})["k"]) == instants(moment)
         assert instants(trip(set[datetime], {moment}).pop()) == instants(moment)

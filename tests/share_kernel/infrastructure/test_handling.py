@@ -31,6 +31,17 @@ def test_retry_after_chooses_the_delay_and_still_counts() -> None:
     assert handling.delay_after(RetryAfter(42), 8, 8) is None
 
 
+def test_retry_after_is_bounded_by_what_a_database_can_write() -> None:
+    assert handling.delay_after(RetryAfter(1e300), 1, 8) == handling.RETRY_AFTER_MAX
+
+
+def test_a_retry_after_that_forgot_its_seconds_is_tried_again_at_once() -> None:
+    class Careless(RetryAfter):
+        def __init__(self) -> None: ...
+
+    assert handling.delay_after(Careless(), 1, 8) == 0
+
+
 def test_a_deployment_is_waited_for_about_a_day() -> None:
     total, attempt = 0.0, 1
     while (delay := handling.delay_after_skew(attempt)) is not None:

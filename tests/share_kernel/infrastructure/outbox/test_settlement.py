@@ -400,3 +400,16 @@ class TestRelayCommand:
 
         assert "The relay cannot use the database default" in caplog.text
         assert "closed the connection" in caplog.text
+
+
+def test_a_delay_that_no_database_can_write_is_shortened() -> None:
+    def wait(event: DomainEvent) -> None:
+        raise RetryAfter(1e300, "closed for ever")
+
+    subscribe_async(OrderPlaced, wait, name="wait")
+    publish_event(OrderPlaced())
+    relay(execute=True)
+
+    row = only()
+    assert (row.state, row.attempts) == ("pending", 1)
+    assert row.start_after > timezone.now() + timedelta(days=300)
