@@ -83,7 +83,7 @@ def attempt(
 
 
 def _is_about_one_message(error: BaseException) -> bool:
-    if isinstance(error, OperationalError) and error.__cause__:  # kombu wraps what it recognises
+    if isinstance(error, OperationalError) and error.__cause__:  # kombu wraps what it recognizes
         error = error.__cause__
     return (
         isinstance(error, QueueNotFound | EncodeError | UnicodeError)

@@ -103,8 +103,8 @@ class EventBus:
     def publish(self, event: DomainEvent, using: str = DEFAULT_DB_ALIAS) -> None:
         """Publie un événement auprès de ses abonnés.
 
-        Les handlers synchrones s’exécutent ici, dans l’ordre : une exception remonte et annule la
-        transaction de l’appelant. Les asynchrones attendent le commit : rien d’eux ne remonte.
+        Les handlers synchrones s’exécutent ici, dans l’ordre : une exception remonte et annule la
+        transaction de l’appelant. Les asynchrones attendent le commit : rien d’eux ne remonte.
 
         Args:
             event: un événement d’une classe enregistrée.

@@ -71,7 +71,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.unsettled().filter(pk=row.pk, attempts=row.attempts)
 
     def claim(self, pk: uuid.UUID | str) -> Delivery | None:
-        """Réserve la ligne et compte l’essai : de N réveils simultanés, un seul gagne."""
+        """Réserve la ligne et compte l’essai : de N réveils simultanés, un seul gagne."""
         waited = DatabaseClock() - models.F("pending_since")
         started = self.unsettled().filter(pk=pk, start_after__lte=DatabaseClock())
         row: Delivery | None = started.annotate(waited=waited).first()
@@ -146,7 +146,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         rows.update(sends=models.F("sends") - 1, send_after=DatabaseClock())
 
     def refused(self, pk: uuid.UUID, error: str) -> None:
-        """Note pourquoi un réveil est refusé : la ligne passe derrière les autres."""
+        """Note pourquoi un réveil est refusé : la ligne passe derrière les autres."""
         self.unsettled().filter(pk=pk).update(error=NOT_SENT + error)
 
     def waiting(self) -> Self:
