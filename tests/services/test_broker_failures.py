@@ -1,14 +1,22 @@
 """Un broker qui refuse, se tait, coupe : la demande survit, et le travail a lieu."""
 
+import contextlib
 import json
+import shutil
 import socket
+import subprocess
 import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from kombu import Connection, Queue
 
+from .conftest import missing
 from .proxy import Proxy
-from .stack import Stack, Worker, patience
+from .stack import Stack, Worker, eventually, new_queue, patience
 
 # Counts the connection attempts of this very process, and tells which labels ran here.
 PUBLISH = """
@@ -103,6 +111,164 @@ commit("d")
         assert first["here"] == ["a", "b", "c"]
         assert 1 <= first["attempts"] <= 2
         assert 1 <= second["attempts"] <= 2
+
+
+REFUSALS = {
+    "out of memory": ["--maxmemory", "1", "--maxmemory-policy", "noeviction"],
+    "read only": ["--replicaof", "127.0.0.1", "1"],
+    "no replica": ["--min-replicas-to-write", "1"],
+    "no password": ["--requirepass", "secret"],
+}
+
+
+@contextlib.contextmanager
+def redis_server(port: int, folder: Path, *options: str) -> Iterator[str]:
+    """Un serveur Redis à soi, le temps du bloc."""
+    program = shutil.which("redis-server") or missing("redis-server: install it")
+    command = [program, "--port", str(port), "--save", "", "--dir", str(folder), *options]
+    with (folder / "redis.log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        eventually(lambda: answers(port), "a Redis of its own")
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("options", REFUSALS.values(), ids=REFUSALS)
+def test_a_redis_that_refuses_every_write_is_left_alone_for_a_while(
+    options: list[str], closed_port: int, tmp_path: Path
+) -> None:
+    """La faute n’est à aucun message : le disjoncteur s’ouvre."""
+    with redis_server(closed_port, tmp_path, *options) as url:
+        stack = Stack("redis", f"sqlite:///{tmp_path / 'db.sqlite3'}", url, tmp_path)
+        stack.migrate()
+        printed = stack.run(PUBLISH.format(port=closed_port) + "commit('a', 'b'); commit('c')")
+
+    first, second = commits(printed)
+    assert first["here"] == ["a", "b"]
+    assert second == {"attempts": 0, "here": ["c"]}
+    assert printed.count("The broker failed on event") == 1
+    assert "The broker refused" not in printed
+
+
+@dataclass(frozen=True)
+class Trap:
+    """Une file où RabbitMQ refuse ce que l’on veut y mettre."""
+
+    error: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    known: bool = False
+    """Celui qui publie la connaît : ce n’est pas d’elle que vient le refus, elle est pleine."""
+
+
+TRAPS = {
+    "other priorities": Trap("PRECONDITION_FAILED", {"x-max-priority": 5}),
+    "another lifetime": Trap("PRECONDITION_FAILED", {"x-message-ttl": 60_000}),
+    "transient": Trap("PRECONDITION_FAILED", options={"durable": False}),
+    "locked": Trap("RESOURCE_LOCKED", options={"exclusive": True}),
+    "full": Trap("MessageNacked", {"x-max-length": 1, "x-overflow": "reject-publish"}, known=True),
+}
+
+# One handler whose messages are refused, then one whose messages leave.
+MISROUTED = """
+from kombu import Queue
+from conf.celery import app
+from src.share_kernel.infrastructure import broker
+from src.share_kernel.infrastructure.event_bus import publish_events, subscribe_async, unsubscribe
+from tests.services.shop.handlers import mark
+here = []
+unsubscribe(Marked, mark)
+subscribe_async(Marked, lambda event: here.append(event.label), name="misrouted", queue={queue!r})
+subscribe_async(Marked, mark)
+if {known}:
+    app.amqp.queues.add(Queue({queue!r}, queue_arguments={arguments}))
+"""
+
+
+@pytest.mark.only_on("rabbitmq")
+@pytest.mark.parametrize("trap", TRAPS.values(), ids=TRAPS)
+class TestAMessageRefused:
+    """Elle est à un message, et n’arrête que lui."""
+
+    @pytest.fixture
+    def queue(self, stack: Stack, trap: Trap) -> Iterator[str]:
+        with Connection(stack.broker_url) as connection:
+            queue = Queue(new_queue(), queue_arguments=trap.arguments, **trap.options)
+            bound = queue.bind(connection.default_channel)
+            bound.declare()
+            connection.Producer().publish("the first", routing_key=queue.name, exchange="")
+            yield queue.name
+            bound.delete()
+
+    def test_runs_here_and_the_others_leave(
+        self, apart: Stack, trap: Trap, queue: str, label: str
+    ) -> None:
+        printed = apart.run(
+            MISROUTED.format(queue=queue, known=trap.known, arguments=trap.arguments)
+            + f"""
+events = [Marked(label=f"{label}-{{number}}") for number in range(5)]
+with transaction.atomic():
+    publish_event(events[0])
+    publish_event(events[1])
+publish_event(events[2])
+publish_events(events[3:])
+print(here == [event.label for event in events], broker.breaker.tripped_at)
+print(*[event.event_id for event in events])
+"""
+        )
+
+        verdict, ids = printed.splitlines()[:2]
+        assert verdict == "True -inf"
+        for event_id in ids.split():
+            refused = f"event shop.marked {event_id}, handler misrouted for queue '{queue}'"
+            assert printed.count(f"ERROR share_kernel [-] The broker refused {refused}: ") == 1
+        assert printed.count(trap.error) == 6  # one by one, after the batch of two
+        assert "The broker failed" not in printed
+        assert apart.queue_length() == 4  # three messages, and a batch of two
+        assert apart.effects(label) == []
+
+    def test_leaves_its_row_behind_the_others(
+        self, durable: Stack, trap: Trap, queue: str, label: str
+    ) -> None:
+        mine = replace(durable, queue=new_queue())
+        printed = mine.run(
+            MISROUTED.format(queue=queue, known=trap.known, arguments=trap.arguments)
+            + f"""
+from datetime import timedelta
+from django.db.models import F
+from src.share_kernel.infrastructure.outbox.models import Delivery
+from src.share_kernel.infrastructure.outbox.relay import relay
+Delivery.objects.all().delete()
+for number in range(3):
+    publish_event(Marked(label={label!r}))
+for turn in range(3):
+    Delivery.objects.update(send_after=F("send_after") - timedelta(days=1))
+    print("turn", relay())
+for row in Delivery.objects.filter(handler="misrouted"):
+    print("row", row.state, row.attempts, row.sends, row.error)
+print("healthy", set(Delivery.objects.exclude(handler="misrouted").values_list("state", "error")))
+print(here, broker.breaker.tripped_at)
+"""
+        )
+
+        lines = printed.splitlines()
+        assert lines[:3] == ["turn 3"] * 3
+        for line in lines[3:6]:
+            assert line.startswith("row pending 0 4 not sent: ")
+            assert trap.error in line
+        assert lines[6:8] == ["healthy {('pending', '')}", "[] -inf"]
+        assert printed.count("ERROR share_kernel [-] The broker refused event shop.marked") == 12
+        assert mine.queue_length() == 12  # three at the commit, and three a turn
+        mine.delete_queue()
 
 
 class TestWarmConnection:

@@ -1,5 +1,6 @@
 """Le registre durable avec de vrais workers, de vrais relais, de vraies pannes."""
 
+import re
 import subprocess
 import sys
 import uuid
@@ -260,3 +261,76 @@ def test_a_broker_that_fails_does_not_lengthen_the_leases(
 
     assert printed.count("relayed 0") == 5
     assert "sends 1" in printed
+
+
+class TestAHandlerThat:
+    def test_leaves_its_process_has_its_error_written_first(
+        self, durable: Stack, durable_worker: Worker, label: str
+    ) -> None:
+        durable.run(
+            f"""
+            publish_event(Limited(label={label!r}, how="leave"))
+            publish_event(Marked(label=f"{label}-after"))
+            """
+        )
+        durable.until_effects(f"{label}-after", 1)
+
+        eventually(lambda: len(attempted(durable)) == 4, "four attempts")
+        error = "SystemExit: closing early"
+        assert rows(durable) == {
+            "once": ("dead", 1, error),
+            "twice": ("pending", 1, error),
+            "thrice": ("pending", 1, error),
+            "mark": ("done", 1, ""),
+        }
+        assert durable.effects(label) == []
+
+    @pytest.mark.parametrize("how", ["fail_after_commit", "leave_after_commit"])
+    def test_has_a_callback_that_fails_is_done(
+        self, durable: Stack, durable_worker: Worker, label: str, how: str
+    ) -> None:
+        durable.run(
+            f"""
+            publish_event(Unlucky(label={label!r}, how={how!r}))
+            publish_event(Marked(label=f"{label}-after"))
+            """
+        )
+
+        durable.until_effects(f"{label}-after", 1)
+        durable_worker.waits_for("An on_commit callback of handler tests.services.shop.handlers.u")
+        eventually(lambda: len(attempted(durable)) == 2, "two attempts")
+        assert rows(durable) == {"unlucky": ("done", 1, ""), "mark": ("done", 1, "")}
+        finish(relay(durable))
+        assert len(durable.effects(label)) == 1
+        assert durable.attempts("unlucky", label) == 1
+
+    def test_is_revoked_leaves_a_row_that_is_delivered_later(
+        self, durable: Stack, durable_worker: Worker, label: str
+    ) -> None:
+        durable.run(f"publish_event(Unlucky(label={label!r}, how='hang', times=1))")
+        eventually(lambda: durable.attempts("unlucky", label), "the handler has started")
+        (task,) = re.findall(r"share_kernel.deliver\[(.*?)\] received", durable_worker.log)
+
+        durable.run(f"from conf.celery import app; app.control.revoke({task!r}, terminate=True)")
+
+        eventually(lambda: attempted(durable), "the end of the process")
+        ((state, attempts, error),) = rows(durable).values()
+        assert (state, attempts) == ("pending", 1)
+        assert error.startswith("SystemExit")
+        eventually(lambda: finish(relay(durable)) and durable.effects(label), "another attempt")
+        assert rows(durable) == {"unlucky": ("done", 2, "")}
+        assert durable.attempts("unlucky", label) == 2
+
+
+def rows(stack: Stack) -> dict[str, tuple[str, int, str]]:
+    sql = "SELECT handler, state, attempts, error FROM share_kernel_outbox_delivery"
+    return {handler.rpartition(".")[2]: tuple(rest) for handler, *rest in stack.query(sql)}
+
+
+def attempted(stack: Stack) -> list[str]:
+    """Renvoie les handlers dont le premier essai a eu un verdict."""
+    return [
+        name
+        for name, (state, attempts, error) in rows(stack).items()
+        if state != "pending" or (attempts and error)
+    ]

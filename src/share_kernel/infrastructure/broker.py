@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from .breaker import CircuitBreaker
-from .logs import logger, text_of
+from .logs import describe, logger, text_of
 
 try:
     import celery
@@ -67,24 +67,28 @@ def broker_url(conf: Any) -> Any:
 
 def attempt(
     send: Callable[[OnRetry], object], about: str, queue: str | None = None
-) -> tuple[Outcome, Exception | None]:
+) -> tuple[Outcome, BaseException | None]:
     """Appelle *send* et dit ce qui est arrivé ; une panne du broker ouvre le disjoncteur."""
     failures: list[Exception] = []
     try:
         send(failures.append)
     except Exception as error:  # whatever the transport raises, the event must survive
-        if _is_about_one_message(error):
-            _log_refused(about, queue, error)
-            return Outcome.REFUSED, error
+        cause = _unwrapped(error)
+        if _is_about_one_message(cause):
+            _log_refused(about, queue, cause)
+            return Outcome.REFUSED, cause
         breaker.trip()
         _log_broken(about, [*failures, error])
         return Outcome.BROKEN, error
     return Outcome.SENT, None
 
 
+def _unwrapped(error: BaseException) -> BaseException:
+    """Renvoie ce que kombu enveloppe : son enveloppe n’a parfois pas de texte."""
+    return error.__cause__ or error if isinstance(error, OperationalError) else error
+
+
 def _is_about_one_message(error: BaseException) -> bool:
-    if isinstance(error, OperationalError) and error.__cause__:  # kombu wraps what it recognizes
-        error = error.__cause__
     return (
         isinstance(error, QueueNotFound | EncodeError | UnicodeError)
         or getattr(error, "reply_code", None) in _ABOUT_ONE_MESSAGE
@@ -92,15 +96,14 @@ def _is_about_one_message(error: BaseException) -> bool:
     )
 
 
-def _log_refused(about: str, queue: str | None, error: Exception) -> None:
+def _log_refused(about: str, queue: str | None, error: BaseException) -> None:
     where = f"queue {queue!r}" if queue else "the default queue"
     logger.error(
-        "The broker refused %s for %s: %s: %s. Correct the queue or the message; "
+        "The broker refused %s for %s: %s. Correct the queue or the message; "
         "the others leave meanwhile.",
         about,
         where,
-        type(error).__name__,
-        text_of(error).rstrip("."),
+        describe(error).rstrip(".: "),
     )
 
 
