@@ -111,8 +111,7 @@ class EventBus:
             using: l’alias de la base de données dont le commit est attendu.
 
         Raises:
-            DomainEventError: classe non enregistrée, valeur qui ne voyage pas, chaîne trop
-                longue, ou transaction qu’un handler synchrone a perdue.
+            DomainEventError: la classe, une valeur, la chaîne ou un handler synchrone est en faute.
         """
         try:
             plan = self._plans[event.__class__]
