@@ -26,7 +26,13 @@ from ..domain.payload import travelling
 from . import dispatch, settings
 from .dispatch import Dispatch, Enrol
 from .registry import Plan, Registry, registry
-from .subscriptions import Handler, Subscription, believe, make_subscription
+from .subscriptions import (
+    Handler,
+    Subscription,
+    make_subscription,
+    unfinished,
+    what_has_not_run,
+)
 
 __all__ = [
     "EventBus",
@@ -131,8 +137,8 @@ class EventBus:
             try:
                 for handler in handlers:
                     result = handler(event)
-                    if result is not None:
-                        believe(result, _name_of(handler), event)
+                    if result is not None and (kind := what_has_not_run(result)):
+                        raise unfinished(result, kind, self._name_of(handler, event), event)
             except Exception as error:
                 error.add_note(self._note(event, handler))
                 raise
@@ -179,7 +185,7 @@ class EventBus:
         self, event_type: str, handler: None = None, *, name: str | None = None
     ) -> Callable[[H], H]: ...
     def subscribe_sync(
-        self, event_type: Any, handler: Any = None, *, name: str | None = None
+        self, event_type: EventType, handler: Handler | None = None, *, name: str | None = None
     ) -> Any:
         """Abonne un handler qui s’exécute à la publication, dans la transaction.
 
@@ -215,8 +221,8 @@ class EventBus:
     ) -> Callable[[H], H]: ...
     def subscribe_async(
         self,
-        event_type: Any,
-        handler: Any = None,
+        event_type: EventType,
+        handler: Handler | None = None,
         *,
         name: str | None = None,
         max_attempts: int | None = None,
@@ -288,9 +294,12 @@ class EventBus:
         return self._registry.plan(type(event))
 
     def _note(self, event: DomainEvent, handler: Handler) -> str:
-        items = self._registry.for_event(type(event))
-        name = next((item.name for item in items if item.handler == handler), repr(handler))
+        name = self._name_of(handler, event)
         return f"In sync handler {name} of event {event.event_type} {event.event_id}."
+
+    def _name_of(self, handler: Handler, event: DomainEvent) -> str:
+        items = self._registry.for_event(type(event))
+        return next((item.name for item in items if item.handler == handler), repr(handler))
 
     def _marked(self, event: DomainEvent) -> UnfinishedHandlerError:
         items = self._registry.for_event(type(event))
@@ -307,10 +316,6 @@ def _dispatches(
 ) -> list[Dispatch]:
     # A function apart: a comprehension in publish would cost each publication three cells.
     return [Dispatch(payload, item, depth, using) for item in subscriptions]
-
-
-def _name_of(handler: Handler) -> str:
-    return getattr(handler, "__qualname__", None) or repr(handler)
 
 
 def _topic(event_type: object) -> tuple[str, type[DomainEvent] | None]:

@@ -137,7 +137,7 @@ def _address_fault(payload: Any, handler: Any, depth: Any, using: Any) -> str | 
         return "a payload is a mapping that names its event_type"
     if not _is_uuid(payload.get("event_id")):
         return f"field 'event_id' is missing or is no UUID: {payload.get('event_id')!r:.100}"
-    version = payload.get("event_version")
+    version = payload.get("event_version", 1)
     if type(version) is not int or version < 1:
         return f"event_version is {version!r:.100}, not a whole number from 1"
     if not is_handler_name(handler) or type(depth) is not int or depth < 0:

@@ -55,8 +55,8 @@ class Subscription:
             result = self.handler(event)
             if inspect.isawaitable(result):
                 result = async_to_sync(_await)(result)
-        if result is not None:
-            believe(result, self.name, event)
+        if kind := what_has_not_run(result):
+            raise unfinished(result, kind, self.name, event)
 
     def distance(self, cls: type[DomainEvent]) -> int | None:
         """Renvoie à combien d’ancêtres de *cls* l’abonnement se trouve, ou ``None``."""
@@ -100,22 +100,22 @@ def _same(one: type, other: type) -> bool:
     return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
-def believe(result: object, name: str, event: DomainEvent) -> None:
-    """Refuse ce qu’un handler renvoie quand son travail reste à faire.
+def what_has_not_run(result: object) -> str | None:
+    """Nomme ce qu’un handler renvoie quand son travail reste à faire, ou ``None``."""
+    lazy = inspect.isawaitable(result) or isinstance(result, _NOT_RUN)
+    return type(result).__name__ if lazy else None
 
-    Raises:
-        UnfinishedHandlerError: un générateur, ou une coroutine que personne n’attend.
-    """
-    kind = type(result).__name__
-    if inspect.isawaitable(result):
-        cure = "Await it there, or subscribe the handler with subscribe_async"
-    elif isinstance(result, _NOT_RUN):
-        cure = "Make the handler a plain function, or consume what it makes"
-    else:
-        return
+
+def unfinished(result: object, kind: str, name: str, event: DomainEvent) -> UnfinishedHandlerError:
+    """Renvoie l’erreur d’un handler dont le corps n’a pas tourné."""
     if hasattr(result, "close"):
         result.close()  # Python would warn about a coroutine that was never awaited
-    raise UnfinishedHandlerError(
+    cure = (
+        "Await it there, or subscribe the handler with subscribe_async"
+        if inspect.isawaitable(result)
+        else "Make the handler a plain function, or consume what it makes"
+    )
+    return UnfinishedHandlerError(
         f"Handler {name} of {event.event_type} {event.event_id} returned a {kind}: "
         f"its body has not run. {cure}."
     )
