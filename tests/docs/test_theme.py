@@ -60,7 +60,7 @@ def test_each_text_that_a_template_replaces_is_still_in_the_theme(
 
 
 def test_the_icons_that_we_tidy_are_still_in_the_theme(bare_theme: str) -> None:
-    spec = importlib.util.spec_from_file_location("tidying", DOCS / "_ext" / "acces.py")
+    spec = importlib.util.spec_from_file_location("tidying", DOCS / "_ext" / "access.py")
     assert spec
     assert spec.loader
     tidying = importlib.util.module_from_spec(spec)
