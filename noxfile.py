@@ -12,5 +12,5 @@ def tests(session: nox.Session) -> None:
     session.install("--quiet", "--constraint", "constraints.txt", "--editable", ".[tests]")
     # Without a compiler the tests on MariaDB are skipped, and say so.
     session.install("--quiet", "-c", "constraints.txt", "mysqlclient", success_codes=[0, 1])
-    session.run("python", "docs/_ext/construire.py")
+    session.run("python", "docs/_ext/build_site.py")
     session.run("python", "-m", "pytest", "--quiet", *session.posargs)
