@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.db import connections
+from django.db import connections, transaction
 from django.utils import timezone
 
 from ...domain.domain_event import DomainEvent, DomainEventError, PayloadError, UnknownHandlerError
@@ -25,8 +25,9 @@ def enrol(batch: Batch) -> None:
     transport, using = slots.transport, batch[0].using
     awake = transport is not None and transport.is_ready()
     rows = _rows(batch, awake=awake)
-    if _insert(rows, using) < len(rows):
-        _check_conflicts(rows, using)
+    with transaction.atomic(using=using, savepoint=False):
+        if _insert(rows, using) < len(rows):
+            _check_conflicts(rows, using)
     several = any(item.payload is not batch[0].payload for item in batch)
     # Alone, deliveries run in parallel; published together, they share messages and keep an order.
     size = WAKE_SIZE if several else 1
@@ -117,16 +118,18 @@ def _check_conflicts(rows: Sequence[Delivery], using: str) -> None:
         PayloadError: un autre contenu sous le même ``event_id``, ou un nom que la base confond.
     """
     events = {row.event_id for row in rows}
-    known = Delivery.objects.using(using).filter(event_id__in=events)
+    known = list(Delivery.objects.using(using).filter(event_id__in=events))
     stored = {(str(row.event_id), row.handler): row for row in known}
     for row in rows:
         label = f"{row.event_type} {row.event_id}"
         former = stored.get((str(row.event_id), row.handler))
         if former is None:
+            twins = ", ".join(
+                repr(item.handler) for item in known if str(item.event_id) == str(row.event_id)
+            )
             raise PayloadError(
-                f"{label} is not published: the database takes handler {row.handler!r} for another "
-                "handler of this event, whose name differs only by case or accents. Rename one, or "
-                "give the column a binary collation."
+                f"{label} is not published: the database takes handler {row.handler!r} for one of "
+                f"{twins}. Rename one with name='…', or give the column a binary collation."
             )
         if former.pk != row.pk and not _same_event(former, row):
             raise PayloadError(

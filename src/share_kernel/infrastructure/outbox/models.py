@@ -74,15 +74,15 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Réserve la ligne et compte l’essai : de N réveils simultanés, un seul gagne."""
         waited = DatabaseClock() - models.F("pending_since")
         started = self.unsettled().filter(pk=pk, start_after__lte=DatabaseClock())
-        row: Delivery | None = started.annotate(waited=waited).first()
-        if row is None:
-            return None
-        # A row that another worker holds is skipped, not waited for.
-        free = started.filter(attempts=row.attempts).skip_locked().values("pk")
         until = in_seconds(CLAIM)
-        row.attempts += 1
         with transaction.atomic(using=self.db):
-            claimed = started.filter(pk__in=free, attempts=row.attempts - 1).update(
+            # A row that another worker holds is skipped, not waited for. Locked first and written
+            # next: in one statement, MariaDB would wait for it all the same.
+            row: Delivery | None = started.annotate(waited=waited).skip_locked().first()
+            if row is None:
+                return None
+            row.attempts += 1
+            claimed = started.filter(attempts=row.attempts - 1).update(
                 attempts=row.attempts, sends=0, start_after=until, send_after=until
             )
         return row if claimed else None
