@@ -53,9 +53,9 @@ class Register:
         """Un tour de ``relay_events --execute``, sans sa boucle."""
         return relay(self.using, execute=True)
 
-    def turn_of_the_command(self) -> None:
+    def turn_of_the_command(self) -> int | None:
         """Le même, avec ce que la boucle fait autour."""
-        Command()._once(self.using, execute=True, stop=threading.Event())
+        return Command()._once(self.using, execute=True, stop=threading.Event())
 
     def bring_forward(self) -> None:
         """Fait comme si les délais étaient écoulés."""

@@ -50,6 +50,14 @@ def eventually(condition: Callable[[], Any], what: str, deadline: float = DEADLI
     return value
 
 
+def has_ended(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 def new_queue() -> str:
     """Renvoie le nom d’une file où personne d’autre n’écrit."""
     return f"test-{uuid.uuid4().hex[:12]}"
@@ -190,6 +198,14 @@ class Stack:
         path = self.folder / "attempts.txt"
         lines = path.read_text().splitlines() if path.exists() else []
         return lines.count(f"{handler} {label}")
+
+    def until_it_hangs(self) -> int:
+        """Attend qu’un handler se fige ; renvoie le numéro de son processus."""
+        path = self.folder / "hanging.txt"
+        eventually(path.exists, "a handler that hangs")
+        number = int(path.read_text())
+        path.unlink()
+        return number
 
     def effects(self, label: str) -> list[str]:
         """Renvoie « handler pid » pour chaque effet de cette étiquette, dans l’ordre."""

@@ -8,7 +8,7 @@ import pytest
 from tests.services.shop.events import Marked
 
 from .conftest import THREE_STACKS
-from .stack import Stack, Worker, eventually
+from .stack import Stack, Worker, eventually, has_ended
 
 HANDLERS = "tests.services.shop.handlers"
 
@@ -22,10 +22,6 @@ def publish(stack: Stack, event: str) -> str:
     """Publie un événement, et renvoie son identifiant."""
     printed = stack.run(f"event = {event}; publish_event(event); print(event.event_id)")
     return printed.splitlines()[0]
-
-
-def revoke(stack: Stack, task: str) -> None:
-    stack.run(f"from conf.celery import app; app.control.revoke({task!r}, terminate=True)")
 
 
 def barrier(stack: Stack) -> None:
@@ -254,11 +250,12 @@ def test_a_handler_whose_callback_fails_does_not_run_again(
 def test_a_handler_that_is_revoked_does_not_run_again(apart: Stack, label: str) -> None:
     with apart.worker() as worker:
         event_id = publish(apart, f"Unlucky(label={label!r}, how='hang', times=1)")
-        eventually(lambda: apart.attempts("unlucky", label), "the handler has started")
+        process = apart.until_it_hangs()
         (task,) = re.findall(r"share_kernel.dispatch_async_event\[(.*?)\] received", worker.log)
 
-        revoke(apart, task)
-        barrier(apart)  # in another process: the only one has ended
+        apart.run(f"from conf.celery import app; app.control.revoke({task!r}, terminate=True)")
+        eventually(lambda: has_ended(process), "the end of the process")
+        barrier(apart)
         assert f"shop.unlucky {event_id} (" not in worker.log  # no retry, and no giving up
 
     assert apart.attempts("unlucky", label) == 1

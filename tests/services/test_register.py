@@ -12,7 +12,7 @@ import pytest
 
 from .conftest import THREE_STACKS
 from .proxy import Proxy
-from .stack import ROOT, Stack, Worker, eventually, new_queue, patience
+from .stack import ROOT, Stack, Worker, eventually, has_ended, new_queue, patience
 
 pytestmark = pytest.mark.parametrize("stack", THREE_STACKS, indirect=True, scope="session")
 
@@ -308,12 +308,12 @@ class TestAHandlerThat:
         self, durable: Stack, durable_worker: Worker, label: str
     ) -> None:
         durable.run(f"publish_event(Unlucky(label={label!r}, how='hang', times=1))")
-        eventually(lambda: durable.attempts("unlucky", label), "the handler has started")
+        process = durable.until_it_hangs()
         (task,) = re.findall(r"share_kernel.deliver\[(.*?)\] received", durable_worker.log)
 
         durable.run(f"from conf.celery import app; app.control.revoke({task!r}, terminate=True)")
 
-        eventually(lambda: attempted(durable), "the end of the process")
+        eventually(lambda: has_ended(process), "the end of the process")
         ((state, attempts, error),) = rows(durable).values()
         assert (state, attempts) == ("pending", 1)
         assert error.startswith("SystemExit")
