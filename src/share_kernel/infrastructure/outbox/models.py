@@ -38,6 +38,11 @@ class DatabaseClock(Now):
         """MariaDB donnerait l’heure de son propre fuseau."""
         return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
 
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """SQLite compare des textes : celui-ci a autant de décimales que ceux de la table."""
+        template = "STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f000', 'NOW')"
+        return self.as_sql(compiler, connection, template=template, **context)
+
 
 def in_seconds(seconds: float) -> models.Expression:
     """Renvoie l’heure qu’il sera dans la base dans *seconds* secondes."""

@@ -182,6 +182,12 @@ ANY_END_OR_NO_TRANSACTION = ANY_END | ENDED | ENDED_IN_SILENCE
 class TestBadEnds:
     """B : quoi que lève un handler, sa ligne a un verdict, et le relais continue."""
 
+    @pytest.fixture(autouse=True)
+    def _much_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Une commande qui tourne ferait sinon l’essai suivant, sur une machine lente."""
+        monkeypatch.setattr("random.uniform", max)
+        monkeypatch.setattr(handling, "BACKOFF_BASE", 600)
+
     @pytest.mark.parametrize(
         "handler", [*ANY_END.values(), *ENDED.values()], ids=[*ANY_END, *ENDED]
     )
@@ -196,11 +202,7 @@ class TestBadEnds:
         assert said_at(logging.WARNING, caplog, "first", str(event.event_id))
 
     @pytest.mark.parametrize("handler", ANY_END.values(), ids=ANY_END)
-    def test_the_command_goes_on(
-        self, handler: Handler, after: Seen, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("random.uniform", max)  # else it may run again meanwhile
-        monkeypatch.setattr(handling, "BACKOFF_BASE", 600)
+    def test_the_command_goes_on(self, handler: Handler, after: Seen) -> None:
         event = publish_with(handler, after)
 
         run("relay_events", "--execute", "--once")
