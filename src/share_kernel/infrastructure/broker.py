@@ -84,7 +84,7 @@ def attempt(
 
 
 def _unwrapped(error: BaseException) -> BaseException:
-    """Renvoie ce que kombu enveloppe : son enveloppe n’a parfois pas de texte."""
+    """Renvoie ce que ``kombu`` enveloppe : son enveloppe n’a parfois pas de texte."""
     return error.__cause__ or error if isinstance(error, OperationalError) else error
 
 

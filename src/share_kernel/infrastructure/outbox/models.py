@@ -39,7 +39,7 @@ class DatabaseClock(Now):
         return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """SQLite compare des textes : celui-ci a autant de décimales que ceux de la table."""
+        """SQLite compare des textes : celui-ci a autant de décimales que ceux de la table."""
         template = "STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f000', 'NOW')"
         return self.as_sql(compiler, connection, template=template, **context)
 
