@@ -364,7 +364,7 @@ def sent(app: App) -> list[Any]:
 @pytest.mark.django_db(transaction=True)
 class TestDelayOnCommit:
     def test_sends_after_the_commit_and_gives_no_identifier(self, celery_app: App) -> None:
-        task = celery_app.task(name="orders.confirm")(explode)
+        task = celery_app.task(name="orders.confirm", shared=False)(explode)
 
         with transaction.atomic():
             assert task.delay_on_commit() is None
@@ -373,7 +373,7 @@ class TestDelayOnCommit:
         assert len(sent(celery_app)) == 1
 
     def test_sends_nothing_of_a_transaction_rolled_back(self, celery_app: App) -> None:
-        task = celery_app.task(name="orders.confirm")(explode)
+        task = celery_app.task(name="orders.confirm", shared=False)(explode)
 
         with pytest.raises(Boom), transaction.atomic():
             task.delay_on_commit()
@@ -386,7 +386,7 @@ class TestDelayOnCommit:
             "refused", broker="amqp://127.0.0.1:1//", task_cls=DjangoTask, set_as_current=False
         )
         app.conf.task_publish_retry_policy = {"max_retries": 0}
-        task = app.task(name="orders.confirm")(explode)
+        task = app.task(name="orders.confirm", shared=False)(explode)
         seen: list[int] = []
 
         with pytest.raises(OperationalError), transaction.atomic():
@@ -398,10 +398,12 @@ class TestDelayOnCommit:
         assert Tenant.objects.filter(slug="moreau").exists()
 
     def test_the_name_of_a_task_can_outlive_its_module(self, celery_app: App) -> None:
-        assert celery_app.task(name="orders.confirm")(explode).name == "orders.confirm"
+        assert (
+            celery_app.task(name="orders.confirm", shared=False)(explode).name == "orders.confirm"
+        )
 
     def test_a_message_names_the_root_and_the_parent_of_its_task(self, celery_app: App) -> None:
-        celery_app.task(name="orders.confirm")(explode).delay_on_commit()
+        celery_app.task(name="orders.confirm", shared=False)(explode).delay_on_commit()
 
         [message] = sent(celery_app)
         assert message.headers["root_id"] == message.headers["id"]
@@ -413,7 +415,7 @@ class TestDelayOnCommit:
         async def confirm() -> None:
             ran.append(1)
 
-        result = celery_app.task(name="orders.confirm")(confirm).apply().result
+        result = celery_app.task(name="orders.confirm", shared=False)(confirm).apply().result
 
         assert asyncio.iscoroutine(result)
         result.close()
