@@ -122,7 +122,9 @@ def _log_broken(about: str, failures: list[Exception]) -> None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # « raise error from error » makes a loop
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 

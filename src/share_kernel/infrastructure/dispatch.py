@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from django.db import connections
 
 from .handling import Verdict, attempt
-from .logs import identify, log_given_up
+from .logs import describe, identify, log_given_up, logger
 from .subscriptions import Subscription
 
 BATCH_SIZE = 100  # handlers in one message
@@ -144,8 +144,12 @@ def after_commit(
 def send_or_run(batch: Batch) -> None:
     """Envoie à des workers ; ce qui n’a pas pu l’être s’exécute ici."""
     transport = slots.transport
-    if transport and transport.is_ready(batch[0].planned_at):
-        batch = [unsent.item for unsent in transport.post(messages_for(batch))]
+    try:
+        if transport and transport.is_ready(batch[0].planned_at):
+            batch = [unsent.item for unsent in transport.post(messages_for(batch))]
+    except Exception as error:  # it breaks its promise: what left may run twice
+        about = identify(batch[0].payload)
+        logger.exception("The transport failed on %s, run here: %s", about, describe(error))
     run_here(batch)
 
 

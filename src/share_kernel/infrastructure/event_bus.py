@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Protocol, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -140,7 +141,8 @@ class EventBus:
                     if result is not None and (kind := what_has_not_run(result)):
                         raise unfinished(result, kind, self._name_of(handler, event), event)
             except Exception as error:
-                error.add_note(self._note(event, handler))
+                with suppress(Exception):  # a note must not take the place of the error
+                    error.add_note(self._note(event, handler))
                 raise
             finally:
                 _reset_cause(token)

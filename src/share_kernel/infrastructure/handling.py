@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -27,6 +27,7 @@ from .callbacks import Around, is_stop, robust_callbacks
 from .logs import identify
 from .registry import registry
 from .subscriptions import Subscription, is_handler_name
+from .transactions import balanced
 
 BACKOFF_BASE = 2.0  # seconds; the n-th retry waits at most BACKOFF_BASE * 2 ** (n - 1)
 BACKOFF_MAX = 15 * 60.0  # seconds
@@ -166,8 +167,10 @@ def _run(
             try:
                 # A savepoint of its own: its release fails if the handler lost the transaction.
                 with transaction.atomic(using=using) if subscription.atomic else nullcontext():
-                    subscription.call(event)
-                    _contradict(subscription, event, using)
+                    label = f"Handler {subscription.name} of {event.event_type} {event.event_id}"
+                    with balanced(label):
+                        subscription.call(event)
+                    _contradict(subscription, label, using)
             except BaseException as error:
                 failure = error
                 raise
@@ -175,9 +178,8 @@ def _run(
             raise failure  # the context of the tenant has swallowed it
 
 
-def _contradict(subscription: Subscription, event: DomainEvent, using: str) -> None:
+def _contradict(subscription: Subscription, label: str, using: str) -> None:
     connection: Any = connections[using]
-    label = f"Handler {subscription.name} of {event.event_type} {event.event_id}"
     if subscription.atomic and connection.needs_rollback:
         raise UnfinishedHandlerError(
             f"{label} returned, but its transaction is marked for rollback: it caught a database "
@@ -252,7 +254,8 @@ def delay_after(error: BaseException, attempt: int, max_attempts: int) -> float 
     if isinstance(error, PermanentFailure) or attempt >= max_attempts:
         return None
     if isinstance(error, RetryAfter):
-        return min(getattr(error, "seconds", 0.0), RETRY_AFTER_MAX)
+        with suppress(Exception):  # a subclass sets what it likes: the text of a header, NaN
+            return min(max(0.0, float(error.seconds)), RETRY_AFTER_MAX)
     # Full jitter: a herd of failures does not come back as a herd.
     return random.uniform(0, min(BACKOFF_MAX, BACKOFF_BASE * 2 ** min(attempt - 1, 30)))
 

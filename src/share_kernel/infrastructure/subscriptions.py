@@ -6,6 +6,8 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncContextDecorator, ContextDecorator
 from dataclasses import dataclass
+from functools import partial
+from types import FunctionType
 from typing import Any, TypeAlias
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
@@ -16,8 +18,10 @@ Handler: TypeAlias = Callable[[Any], object]
 
 NAME_LENGTH = 255  # the width of a column of the delivery register
 
-# What a handler returns when its body has not run.
-_NOT_RUN = (Generator, AsyncGenerator, map, filter, ContextDecorator, AsyncContextDecorator)
+# What a handler returns when its body has not run; the last two, when the parentheses of a
+# decorator maker were forgotten.
+_NOT_RUN: tuple[type, ...] = (Generator, AsyncGenerator, map, filter, ContextDecorator)
+_NOT_RUN += (AsyncContextDecorator, FunctionType, partial)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +94,11 @@ async def _await_call(handler: Handler, event: DomainEvent) -> object:
 
 
 async def _await(result: object) -> object:
-    while inspect.isawaitable(result):  # a coroutine may return a task of the same loop
-        result = await result
-    return result
+    before = None
+    # A coroutine may return a task of the same loop. A client or a pool returns itself, for ever.
+    while inspect.isawaitable(result) and result is not before:
+        before, result = result, await result
+    return None if result is before else result
 
 
 def _same(one: type, other: type) -> bool:

@@ -71,7 +71,8 @@ def _attempt(row: Any, using: str) -> Verdict:
         row.depth,
         using,
         attempts=row.attempts,
-        waits=int(row.waited.total_seconds() / SKEW_DELAY),
+        # A row that was not waiting yet is not given up at its first look-up, whatever its age.
+        waits=int(row.waited.total_seconds() / SKEW_DELAY) if row.error.startswith(WAITING) else 0,
         within=partial(_reserved, row, using),
     )
 

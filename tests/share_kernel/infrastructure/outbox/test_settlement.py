@@ -345,6 +345,11 @@ class TestReplay:
         assert f"will be replayed: {count}." in self.run(option, value)
         assert only().state == ("pending" if count else "dead")
 
+    @pytest.mark.parametrize("option", ["--handler", "--event-type"])
+    def test_an_empty_choice_chooses_nothing(self, dead: Delivery, option: str) -> None:
+        assert "will be replayed: 0." in self.run("--all", option, "")
+        assert only().state == "dead"
+
     def test_chooses_rows_by_their_identifiers(self, dead: Delivery) -> None:
         publish_events([OrderPlaced(), OrderPlaced()])
         Delivery.objects.update(state="dead")

@@ -39,7 +39,7 @@ class Command(BaseCommand):
             "handler": options["handler"],
             "pk__in": options["id"],
         }
-        filters = {name: value for name, value in chosen.items() if value}
+        filters = {name: value for name, value in chosen.items() if value is not None}
         waiting = options["waiting"]
         if not filters and not options["all"] and not waiting:
             raise CommandError(
