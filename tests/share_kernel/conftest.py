@@ -68,9 +68,9 @@ def mailbox() -> Iterator[Mailbox]:
 @pytest.fixture(scope="package", autouse=True)
 def _no_permissions(django_db_setup: None) -> Iterator[None]:
     """Vider la base après un test recréait des droits que personne ne lit : la moitié du temps."""
-    by_uid = {"dispatch_uid": "django.contrib.auth.management.create_permissions"}
-    post_migrate.disconnect(**by_uid)
+    uid = "django.contrib.auth.management.create_permissions"
+    post_migrate.disconnect(dispatch_uid=uid)
     post_migrate.disconnect(create_contenttypes)
     yield
-    post_migrate.connect(create_permissions, **by_uid)
+    post_migrate.connect(create_permissions, dispatch_uid=uid)
     post_migrate.connect(create_contenttypes)
