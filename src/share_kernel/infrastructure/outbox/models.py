@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any, Self
 
 from django.apps import apps
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, models, transaction
 from django.db.models.functions import Now
@@ -34,12 +33,6 @@ NOT_SENT = "not sent: "  # and while the broker refuses its wake-up
 
 class DatabaseClock(Now):
     """L’heure de la base, en UTC : celle de deux machines ne se comparent jamais."""
-
-    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """Sans ``USE_TZ``, PostgreSQL écrirait une heure locale, que l’automne répète."""
-        local = "STATEMENT_TIMESTAMP()"
-        template = local if settings.USE_TZ else f"({local} AT TIME ZONE 'UTC')"
-        return self.as_sql(compiler, connection, template=template, **context)
 
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
         """MariaDB donnerait l’heure de son propre fuseau."""
