@@ -112,6 +112,7 @@ class TestDelays:
         subscribe_async(OrderPlaced, fail)
         publish_event(OrderPlaced())
         unsubscribe(OrderPlaced, fail)
+        relay(execute=True)  # it waits from now on, whatever its age
         overdue(pending_since=timezone.now() - timedelta(hours=hours))
 
         relay(execute=True)
