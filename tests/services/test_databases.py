@@ -304,6 +304,33 @@ def _log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="share_kernel")
 
 
+class TestASessionLeftReadOnly:
+    """Ce qu’un handler règle dans sa session ne doit pas arrêter les suivants."""
+
+    def test_is_let_go_and_the_relay_does_not_spin(
+        self, register: Register, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def read_only(event: OrderPlaced) -> None:
+            what = "SESSION TRANSACTION" if register.is_mariadb else READ_ONLY
+            with connections[register.using].cursor() as cursor:
+                cursor.execute(f"SET {what} READ ONLY")
+
+        seen: Seen = []
+        subscribe_async(OrderPlaced, read_only, name="read only")
+        subscribe_bystander(seen)
+        publish(register)
+
+        assert register.turn() == 1
+        assert "read" in caplog.text.lower()
+        assert register.turn() == 1
+
+        assert seen == ["bystander"]
+        assert register.states() == {"read only": "done", "bystander": "done"}
+
+
+READ_ONLY = "SESSION CHARACTERISTICS AS TRANSACTION"
+
+
 class TestAnotherDatabaseThatRestarts:
     """Sous un relais qui tourne depuis longtemps."""
 

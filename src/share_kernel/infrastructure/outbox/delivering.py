@@ -211,6 +211,21 @@ def _is_about_locks(error: DatabaseError) -> bool:
     )
 
 
+def go_on_after(error: BaseException, pk: UUID | str, using: str) -> None:
+    """Écrit au journal ce qu’aucun verdict ne dit ; la ligne suivante a une connexion neuve.
+
+    Raises:
+        BaseException: *error*, si la base ne répond plus.
+    """
+    # Its verdict is written, or the row is reserved until its claim ends.
+    logger.error("Delivery %s: %s", pk, describe(error), exc_info=error)
+    usable = is_usable(using)
+    if not connections[using].in_atomic_block:
+        connections[using].close()  # a handler may have left the session read only
+    if not usable:
+        raise error
+
+
 def drop_broken_connections() -> None:
     """Lâche les connexions qu’une erreur a laissées inutilisables, sur toutes les bases."""
     for connection in connections.all(initialized_only=True):

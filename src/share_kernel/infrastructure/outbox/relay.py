@@ -8,8 +8,8 @@ from django.db import connections
 
 from ..callbacks import is_stop
 from ..dispatch import Transport, slots
-from ..logs import describe, logger
-from .delivering import deliver_row, drop_broken_connections, is_usable
+from ..logs import describe
+from .delivering import deliver_row, drop_broken_connections, go_on_after
 from .enrolment import wake_ups
 from .models import Delivery
 
@@ -57,11 +57,8 @@ def _execute(using: str, stop: Callable[[], bool]) -> int:
         except BaseException as error:
             if not isinstance(error, Exception) and not is_stop(error):
                 raise
-            # The verdict is written, or the row is reserved until its claim ends: go on.
-            logger.error("Delivery %s: %s", pk, describe(error), exc_info=error)
-            if not is_usable(using):
-                raise
-            count += 1
+            go_on_after(error, pk, using)
+            count += is_stop(error)  # else no verdict is written: nothing to hurry for
     return count
 
 

@@ -7,8 +7,8 @@ from uuid import UUID
 from celery import shared_task
 from django.db import connections
 
-from ..logs import describe, logger
-from .delivering import deliver_row, is_usable
+from ..logs import logger
+from .delivering import deliver_row, go_on_after
 
 
 # Acknowledged at once: the row remembers the work, and the relay wakes it again.
@@ -32,7 +32,4 @@ def deliver(ids: list[str], using: str = "default") -> None:
         try:
             deliver_row(pk, using)
         except Exception as error:
-            # Its row is reserved until its claim ends; the next ones may be well.
-            logger.error("Delivery %s: %s", pk, describe(error), exc_info=error)
-            if not is_usable(using):
-                raise
+            go_on_after(error, pk, using)

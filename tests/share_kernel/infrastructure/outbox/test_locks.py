@@ -100,7 +100,7 @@ def test_another_error_of_the_database_is_not_taken_for_a_lock(
     publish_event(OrderPaid())
 
     with before_statements(busy_at(2, text="disk I/O error")):  # the relay’s selection is first
-        assert relay(execute=True) == 2
+        assert relay(execute=True) == 1  # nothing to hurry for: the relay would spin
 
     assert "disk I/O error" in caplog.text
     assert [type(event) for event in seen] == [OrderPaid]  # the loop has gone on
