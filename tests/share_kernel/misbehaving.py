@@ -113,8 +113,18 @@ def turns_autocommit_off(event: DomainEvent) -> None:
     write()
 
 
+def begins_in_sql(event: DomainEvent) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+    write()
+
+
 LEFT_OPEN: list[Handler] = [never_leaves_an_atomic, never_leaves_two_and_fails]
-LEFT_OPEN_ALONE: list[Handler] = [*LEFT_OPEN, turns_autocommit_off]  # with atomic=False
+LEFT_OPEN_ALONE: list[Handler] = [
+    *LEFT_OPEN,
+    turns_autocommit_off,
+    begins_in_sql,
+]  # with atomic=False
 
 
 # What a handler returns without having run. Each takes what to do when it does run.

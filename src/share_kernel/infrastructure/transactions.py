@@ -51,5 +51,14 @@ def _roll_back(connection: Any, depth: int) -> bool:
 
 def _is_manual(connection: Any) -> bool:
     """Dit si le code a pris en main les transactions d’une connexion, et l’a laissée ainsi."""
+    driver = connection.connection
     automatic = connection.in_atomic_block or not connection.settings_dict["AUTOCOMMIT"]
-    return not automatic and connection.connection is not None and not connection.autocommit
+    if automatic or driver is None:
+        return False
+    # A BEGIN of its own SQL: SQLite and PostgreSQL tell, MariaDB ends it at the next statement.
+    status = getattr(getattr(driver, "info", None), "transaction_status", 0)
+    began = getattr(driver, "in_transaction", False) or status in _PG_OPEN
+    return began or not connection.autocommit
+
+
+_PG_OPEN = (2, 3)  # PQTRANS_INTRANS and PQTRANS_INERROR, for psycopg 2 and 3 alike
