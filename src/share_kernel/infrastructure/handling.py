@@ -92,7 +92,9 @@ def attempt(
         event, subscription = _look_up(payload, handler, depth, using)
     except MisaddressedError as error:
         return Verdict(error, None, attempts, waits)
-    except Exception as error:  # whatever its class raises when it is rebuilt
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever its class raises when it is rebuilt
         return _after_skew(error, attempts - 1, waits + 1)
     limit: int = subscription.max_attempts or settings.get("MAX_ATTEMPTS")
     if attempts > limit:
@@ -238,9 +240,10 @@ def _after_failure(error: BaseException, attempts: int, limit: int, waits: int) 
     return Verdict(error, delay, attempts, waits, f"attempt {attempts} of {limit}", stop)
 
 
-def _after_skew(error: Exception, attempts: int, waits: int) -> Verdict:
+def _after_skew(error: BaseException, attempts: int, waits: int) -> Verdict:
+    stop = error if is_stop(error) else None
     label = f"look-up {waits} of {SKEW_ATTEMPTS}, is a deployment going on?"
-    return Verdict(error, delay_after_skew(waits), attempts, waits, label, waiting=True)
+    return Verdict(error, delay_after_skew(waits), attempts, waits, label, stop, waiting=True)
 
 
 def delay_after(error: BaseException, attempt: int, max_attempts: int) -> float | None:

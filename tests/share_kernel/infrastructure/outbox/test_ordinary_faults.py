@@ -815,6 +815,25 @@ class TestWrittenByNewerCode:
         assert len(after) == 1
         assert (row("h").state, row("h").attempts, row("h").error) == ("done", 1, "")
 
+    @pytest.mark.parametrize("worst", [Stop, GeneratorExit, SystemExit])
+    def test_an_upcast_that_ends_badly_does_not_stop_the_relay(
+        self, worst: type[BaseException], after: Seen, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def upcast(data: dict[str, Any], version: int) -> dict[str, Any]:
+            raise worst
+
+        monkeypatch.setattr(Ordered, "event_version", 2)
+        monkeypatch.setattr(Ordered, "upcast", upcast)
+        write_payload(newer_payload({"event_version": 1}))
+        subscribe_async(OrderPaid, after.append, name="second")
+        publish_event(OrderPaid())
+
+        relay(execute=True)
+
+        assert (row("h").state, row("h").attempts) == ("pending", 0)
+        assert worst.__name__ in row("h").error
+        assert row("second").state == "done"
+
     def test_an_old_row_waits_too_at_its_first_look_up(self) -> None:
         write_payload(newer_payload(NEWER["a new member of an enum"]))
         Delivery.objects.update(pending_since=timezone.now() - timedelta(days=2))
