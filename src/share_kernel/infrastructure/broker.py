@@ -85,7 +85,8 @@ def attempt(
 
 def _unwrapped(error: BaseException) -> BaseException:
     """Renvoie ce que ``kombu`` enveloppe : son enveloppe n’a parfois pas de texte."""
-    return error.__cause__ or error if isinstance(error, OperationalError) else error
+    inside = (cause for cause in _causes(error) if not isinstance(cause, OperationalError))
+    return next(inside, error)
 
 
 def _is_about_one_message(error: BaseException) -> bool:

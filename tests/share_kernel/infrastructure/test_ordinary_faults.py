@@ -520,7 +520,9 @@ def wrapped(make: Callable[[], Exception]) -> Callable[[], Exception]:
 def both_ways(
     errors: dict[str, Callable[[], Exception]],
 ) -> dict[str, Callable[[], Exception]]:
-    return errors | {f"{name}, wrapped": wrapped(make) for name, make in errors.items()}
+    once = {f"{name}, wrapped": wrapped(make) for name, make in errors.items()}
+    twice = {f"{name}, wrapped twice": wrapped(wrapped(make)) for name, make in errors.items()}
+    return errors | once | twice
 
 
 @pytest.fixture

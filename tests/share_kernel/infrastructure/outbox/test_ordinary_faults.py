@@ -683,6 +683,25 @@ class TestOneIdentifierTwoFacts:
 
         assert not Delivery.objects.exists()
 
+    def test_outside_a_transaction_nothing_of_it_is_kept(self) -> None:
+        event = OrderPlaced()
+        publish_event(event)
+        subscribe_async(OrderPlaced, lambda event: None, name="added")
+
+        with pytest.raises(DomainEventError):
+            publish_events([OrderPlaced(), replace(event, order_id="another")])
+
+        assert Delivery.objects.get().handler == "h"
+
+    def test_a_caller_that_catches_the_error_cannot_keep_half_of_it(self) -> None:
+        event = OrderPlaced()
+        publish_event(event)
+
+        with transaction.atomic(), suppress(DomainEventError):
+            publish_events([OrderPlaced(), replace(event, order_id="another")])
+
+        assert Delivery.objects.count() == 1
+
     def test_the_callers_transaction_is_rolled_back(self) -> None:
         event = OrderPlaced()
         publish_event(event)
