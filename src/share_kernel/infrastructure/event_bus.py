@@ -141,8 +141,7 @@ class EventBus:
                     if result is not None and (kind := what_has_not_run(result)):
                         raise unfinished(result, kind, self._name_of(handler, event), event)
             except Exception as error:
-                with suppress(Exception):  # a note must not take the place of the error
-                    error.add_note(self._note(event, handler))
+                self._annotate(error, event, handler)
                 raise
             finally:
                 _reset_cause(token)
@@ -295,9 +294,10 @@ class EventBus:
         _check_published(event)
         return self._registry.plan(type(event))
 
-    def _note(self, event: DomainEvent, handler: Handler) -> str:
+    def _annotate(self, error: Exception, event: DomainEvent, handler: Handler) -> None:
         name = self._name_of(handler, event)
-        return f"In sync handler {name} of event {event.event_type} {event.event_id}."
+        with suppress(Exception):  # a note must not take the place of the error
+            error.add_note(f"In sync handler {name} of event {event.event_type} {event.event_id}.")
 
     def _name_of(self, handler: Handler, event: DomainEvent) -> str:
         items = self._registry.for_event(type(event))

@@ -90,19 +90,16 @@ def attempt(
     """
     try:
         event, subscription = _look_up(payload, handler, depth, using)
-    except MisaddressedError as error:
-        return Verdict(error, None, attempts, waits)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # whatever its class raises when it is rebuilt
-        return _after_skew(error, attempts - 1, waits + 1)
+        return _after_look_up(error, attempts, waits)
     limit: int = subscription.max_attempts or settings.get("MAX_ATTEMPTS")
     if attempts > limit:
         return Verdict(TooManyAttemptsError(attempts, limit), None, attempts - 1, waits)
-    around = _contexts(event, depth)
     try:
-        with robust_callbacks(subscription.name, event, around) as callbacks:
-            _run(subscription, event, around, within or _transaction_of(using), using)
+        with robust_callbacks(subscription.name, event, _contexts(event, depth)) as callbacks:
+            _run(subscription, event, callbacks.around, within or _transaction_of(using), using)
     except (NotStarted, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -240,10 +237,13 @@ def _after_failure(error: BaseException, attempts: int, limit: int, waits: int) 
     return Verdict(error, delay, attempts, waits, f"attempt {attempts} of {limit}", stop)
 
 
-def _after_skew(error: BaseException, attempts: int, waits: int) -> Verdict:
+def _after_look_up(error: BaseException, attempts: int, waits: int) -> Verdict:
+    if isinstance(error, MisaddressedError):
+        return Verdict(error, None, attempts, waits)
+    waits += 1  # nothing was tried: the attempt is given back
     stop = error if is_stop(error) else None
     label = f"look-up {waits} of {SKEW_ATTEMPTS}, is a deployment going on?"
-    return Verdict(error, delay_after_skew(waits), attempts, waits, label, stop, waiting=True)
+    return Verdict(error, delay_after_skew(waits), attempts - 1, waits, label, stop, waiting=True)
 
 
 def delay_after(error: BaseException, attempt: int, max_attempts: int) -> float | None:

@@ -187,7 +187,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def prune(self, *, days: float, include_dead: bool) -> int:
         """Efface les lignes soldées depuis plus de *days* jours ; jamais une ligne en attente."""
         states = [Delivery.State.DONE, *([Delivery.State.DEAD] if include_dead else [])]
-        count, _ = self.filter(state__in=states, settled_at__lt=in_seconds(-86400 * days)).delete()
+        count, _ = self.filter(state__in=states, settled_at__lte=in_seconds(-86400 * days)).delete()
         return count
 
     def skip_locked(self) -> Self:
