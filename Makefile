@@ -16,13 +16,13 @@ unit: $(READY) ## Exécute les tests unitaires du bus, en quelques secondes, san
 	@$(BIN)/python -m pytest src/share_kernel tests/share_kernel
 
 site: $(READY) ## Construit le site français et anglais dans build/site.
-	@$(BIN)/python docs/_ext/construire.py
+	@$(BIN)/python docs/_ext/build_site.py
 
 # The script builds both languages; the build that sphinx-autobuild insists on is made empty.
 serve: $(READY) ## Sert le site sur http://127.0.0.1:8000/ et le reconstruit à chaque changement.
 	@$(BIN)/python -u -m sphinx_autobuild --host 127.0.0.1 --port $(PORT) \
 		--watch locale --watch src --re-ignore '\.mo$$|\.pyc$$|__pycache__|/\.' \
-		--pre-build '$(BIN)/python docs/_ext/construire.py apercu' \
+		--pre-build '$(BIN)/python docs/_ext/build_site.py preview' \
 		-b dummy -C -Q -D root_doc=modules/event_bus -d build/doctrees/none docs build/site
 
 test: $(READY) build/site/index.html ## Exécute les tests et chaque exemple des pages ; montre ce qu’ils ne couvrent pas.
@@ -53,7 +53,7 @@ types: $(READY) ## Vérifie les types.
 	@$(BIN)/mypy
 
 traduire: $(READY) ## Met à jour les catalogues anglais d’après les pages.
-	@$(BIN)/python docs/_ext/catalogues.py maj
+	@$(BIN)/python docs/_ext/catalogues.py update
 
 demo: $(READY) ## Montre le bus à l’œuvre : deux processus, aucun serveur.
 	@$(BIN)/python -m conf.demo
@@ -68,7 +68,7 @@ versions: $(READY) ## Rejoue les tests sur chaque Python présent, avec Django 5
 	@$(BIN)/nox
 
 catalogues: $(READY) ## Nomme ce qui reste à traduire.
-	@$(BIN)/python docs/_ext/catalogues.py verifie
+	@$(BIN)/python docs/_ext/catalogues.py check
 
 check: lint types catalogues ## Tout ce que la CI vérifie en plus du site et des tests.
 	@$(BIN)/python manage.py check
@@ -82,7 +82,7 @@ clean: ## Efface ce que les autres cibles ont produit.
 
 # The tests read the built site: they build it if nobody has.
 build/site/index.html: $(READY) $(shell find docs locale src -type f -not -name '*.mo' -not -name '*.pyc')
-	@$(BIN)/python docs/_ext/construire.py
+	@$(BIN)/python docs/_ext/build_site.py
 
 $(READY): pyproject.toml constraints.txt
 	@sh ./.ci/venv $(VENV)

@@ -53,6 +53,7 @@ EVENT_BUS = {
     "MAX_ATTEMPTS": 8,
     "BREAKER_SECONDS": 5,
     "LOG_PAYLOAD": True,
+    "CHECK_PAYLOADS": None,
 }
 
 LOGGING = {

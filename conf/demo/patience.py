@@ -24,7 +24,7 @@ class Patience:
         """Dit si rien n’a avancé depuis trop longtemps.
 
         Args:
-            progress: un compte de ce qui est fait. Seul un nouveau maximum est un progrès :
+            progress: un compte de ce qui est fait ; seul un nouveau maximum est un progrès :
                 ce qui va et vient n’avance pas, et ne doit pas faire attendre sans fin.
         """
         if progress > self._furthest:

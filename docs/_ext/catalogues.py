@@ -1,6 +1,6 @@
 """Les catalogues de traduction : les mettre à jour, ou refuser qu’ils soient en retard.
 
-``maj`` réécrit les catalogues d’après les pages. ``verifie`` échoue sur tout message non
+``update`` réécrit les catalogues d’après les pages. ``check`` échoue sur tout message non
 traduit, flou, périmé ou orphelin, et sur une phrase française laissée en guise de traduction.
 """
 
@@ -160,10 +160,10 @@ def late(extracted: dict[Path, Catalog] | None = None) -> list[str]:
 
 
 def main(action: str) -> int:
-    """Exécute ``maj`` ou ``verifie`` ; renvoie le code de sortie."""
+    """Exécute ``update`` ou ``check`` ; renvoie le code de sortie."""
     with tempfile.TemporaryDirectory() as folder:
         extracted = extract(Path(folder))
-    if action == "maj":
+    if action == "update":
         update(extracted)
     found = late(extracted)
     print(*found[:SHOWN], sep="\n")
@@ -171,9 +171,9 @@ def main(action: str) -> int:
         print(f"… and {len(found) - SHOWN} more")
     count = sum(len([m for m in catalog if m.id]) for catalog in extracted.values())
     print(f"{count} messages, {len(found)} to translate or update.")
-    if found and action == "verifie":
+    if found and action == "check":
         print("Run `make traduire`, translate what it leaves empty or fuzzy, then try again.")
-    return bool(found) and action == "verifie"
+    return bool(found) and action == "check"
 
 
 if __name__ == "__main__":

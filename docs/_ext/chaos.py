@@ -12,7 +12,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.locale import _
 from sphinx.util.docutils import SphinxDirective
-from tableaux import Cells, named, paragraph, table
+from tables import Cells, named, paragraph, table
 
 RUN = Path(__file__).resolve().parents[1] / "_data" / "chaos.json"
 MEASURES = ("orders", "deliveries", "effects", "dead", "late", "lost", "phantom", "duplicates")

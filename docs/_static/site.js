@@ -4,7 +4,7 @@
 
   /* The other language opens at the same section, and keeps the words searched for. */
   const keepPlace = () => {
-    for (const link of document.querySelectorAll(".langues a")) {
+    for (const link of document.querySelectorAll(".languages a")) {
       link.search = location.search;
       link.hash = location.hash;
     }
@@ -69,7 +69,7 @@
 
   /* A copy keeps the focus on its button, and says that it is done. */
   const status = document.createElement("div");
-  status.className = "pour-l-oreille";
+  status.className = "for-the-ear";
   status.setAttribute("role", "status");
   document.querySelector("article").append(status);
   document.addEventListener("click", ({ target }) => {

@@ -62,7 +62,7 @@ def _never_called(item: Subscription) -> str | None:
 
 @register("share_kernel")
 def check_handlers(**_: Any) -> list[CheckMessage]:
-    """Signale une fonction abonnée sous deux noms de module : elle serait appelée deux fois."""
+    """Signale une fonction abonnée sous deux noms de module : elle serait appelée deux fois."""
     messages: list[CheckMessage] = []
     seen: dict[tuple[object, ...], Subscription] = {}
     for item in registry.all():
@@ -81,7 +81,7 @@ def check_handlers(**_: Any) -> list[CheckMessage]:
 
 
 def _place(item: Subscription) -> tuple[object, ...] | None:
-    """Renvoie où une fonction est écrite, et son nom : la même, sous quelque module que ce soit."""
+    """Renvoie où une fonction est écrite, et son nom : la même, sous quelque module que ce soit."""
     function: Any = inspect.unwrap(item.handler)
     code = getattr(function, "__code__", None)
     if code is None or "<" in function.__qualname__:

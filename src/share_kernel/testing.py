@@ -1,4 +1,4 @@
-"""Aides de test : isoler le bus, relever ce qui est publié, livrer sans attendre le commit.
+"""Aides de test : isoler le bus, relever ce qui est publié, livrer sans attendre le commit.
 
 Ce module n’a pas besoin de pytest. Avec pytest, ``pytest_plugin`` en fait des fixtures.
 """
@@ -49,7 +49,7 @@ def isolated_bus() -> Iterator[EventBus]:
 
 @contextmanager
 def record_events() -> Iterator[list[DomainEvent]]:
-    """Relève les événements publiés dans le bloc ; les handlers s’exécutent comme d’habitude.
+    """Relève les événements publiés dans le bloc ; les handlers s’exécutent comme d’habitude.
 
     Un événement est relevé à sa publication, que la transaction soit ensuite validée ou non.
 
@@ -74,13 +74,13 @@ def deliver_pending(using: str = DEFAULT_DB_ALIAS, *, only: Only | None = None) 
 
     Args:
         using: l’alias de la base de données du test.
-        only: une classe d’événements, ou un handler ; le reste attend toujours.
+        only: une classe d’événements, ou un handler ; le reste attend toujours.
 
     Returns:
         Les noms des handlers qui se sont exécutés, dans l’ordre.
 
     Raises:
-        Exception: ce qu’un handler a levé ; un ``ExceptionGroup`` s’ils sont plusieurs.
+        Exception: ce qu’un handler a levé ; un ``ExceptionGroup`` s’ils sont plusieurs.
     """
     names: list[str] = []
     errors: list[BaseException] = []
@@ -120,7 +120,7 @@ def _take_pending(
 
 
 def _belongs_to_the_class(connection: Any, savepoints: set[str]) -> bool:
-    """Ce que ``setUpTestData`` a publié survit au test : le suivant doit le trouver pareil."""
+    """Ce que ``setUpTestData`` a publié survit au test : le suivant doit le trouver pareil."""
     in_a_test = [
         block for block in connection.atomic_blocks if getattr(block, "_from_testcase", False)
     ]

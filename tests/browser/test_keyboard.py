@@ -78,7 +78,7 @@ def test_the_switcher_keeps_the_section(
     reader.goto(f"/{language}/guides/tester.html#avec-pytest")
 
     tab_to(reader, ".skip-to-content")
-    tab_to(reader, ".langues a")
+    tab_to(reader, ".languages a")
     reader.keyboard.press("Enter")
 
     expect(reader).to_have_url(f"{address}/{other}/guides/tester.html#avec-pytest")
@@ -184,7 +184,7 @@ def test_a_drawer_closes_when_the_focus_leaves_it(reader: Page) -> None:
     tab_to(reader, "button.nav-overlay-icon", 3)
     reader.keyboard.press("Enter")
 
-    tab_to(reader, "article a, .langues a")
+    tab_to(reader, "article a, .languages a")
 
     expect(reader.locator(".sidebar-drawer")).to_be_hidden()
 

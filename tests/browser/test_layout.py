@@ -15,7 +15,7 @@ OVERFLOW = """() => {
     const root = document.documentElement;
     if (root.scrollWidth > root.clientWidth) faults.push("the document");
     for (const node of document.querySelectorAll(".mobile-header *, .content, .content *")) {
-        if (node.closest("svg, .pour-l-oreille") || node.parentElement.closest(may)) continue;
+        if (node.closest("svg, .for-the-ear") || node.parentElement.closest(may)) continue;
         if (!node.checkVisibility()) continue;
         const text = node.textContent.trim().slice(0, 40);
         const name = `${node.localName}.${node.className} « ${text} »`;
@@ -32,7 +32,7 @@ CLIPPED = """() => [...document.querySelectorAll("article pre, article .table-wr
 SHOWN = """(selectors) => selectors.filter((selector) =>
     [...document.querySelectorAll(selector)].some((node) => node.checkVisibility()))"""
 NOT_PRINTED = [
-    ".sidebar-drawer", ".toc-drawer", ".mobile-header", ".langues", ".theme-toggle",
+    ".sidebar-drawer", ".toc-drawer", ".mobile-header", ".languages", ".theme-toggle",
     ".copybtn", ".back-to-top", ".headerlink", ".related-pages", ".skip-to-content",
     ".sidebar-search",
 ]  # fmt: skip

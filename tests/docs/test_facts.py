@@ -1,7 +1,9 @@
 """Les tableaux écrits à la main disent ce que dit le code, ni plus ni moins."""
 
+import ast
 import inspect
 import re
+from collections.abc import Iterator
 
 import pytest
 from django.core.management import load_command_class
@@ -9,9 +11,10 @@ from django.core.management.base import BaseCommand
 
 from src.share_kernel.domain import domain_event
 from src.share_kernel.domain.errors import DomainEventError
-from src.share_kernel.infrastructure.logs import ERROR_LENGTH
-from src.share_kernel.infrastructure.outbox import relay
-from src.share_kernel.infrastructure.outbox.models import CLAIM, Delivery
+from src.share_kernel.infrastructure import handling, logs
+from src.share_kernel.infrastructure.outbox import models, relay
+from src.share_kernel.infrastructure.outbox.management.commands import events_status
+from src.share_kernel.infrastructure.outbox.models import Delivery
 from src.share_kernel.infrastructure.settings import DEFAULTS
 
 from .pages import DOCS, ROOT
@@ -20,6 +23,10 @@ COMMANDS = {
     path.stem: path.relative_to(ROOT).parts[:-3]
     for path in ROOT.glob("src/share_kernel/**/management/commands/[a-z]*.py")
 }
+MODULES = [
+    ast.parse(path.read_text(encoding="utf-8"))
+    for path in sorted((ROOT / "src" / "share_kernel").rglob("*.py"))
+]
 
 
 def read(name: str) -> str:
@@ -80,10 +87,10 @@ def test_the_figures_of_the_register() -> None:
     text = read("modules/outbox.rst")
 
     assert f"Au plus {relay.WINDOW} réveils" in text
-    length = f"{ERROR_LENGTH:,}".replace(",", "\u00a0")
+    length = f"{logs.ERROR_LENGTH:,}".replace(",", "\u00a0")
     assert f"tronquée à {length} caractères" in text
     assert "trente secondes" in text
-    assert CLAIM == 30
+    assert models.CLAIM == 30
 
 
 def test_the_system_checks() -> None:
@@ -107,6 +114,87 @@ def test_the_errors() -> None:
         set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| \[(.*?)\]", text, re.MULTILINE))))
         == errors
     )
+
+
+def test_what_contradicts_a_handler() -> None:
+    endings = re.findall(
+        r"^\| `(.*?)` \|",
+        section(read("reference/erreurs.md"), "UnfinishedHandlerError"),
+        re.MULTILINE,
+    )
+    raised = [
+        text for module in MODULES for text in raised_by(module, "UnfinishedHandlerError")
+    ]  # fmt: skip
+
+    assert raised
+    assert [text for text in raised if not any(ending in text for ending in endings)] == []
+    assert [ending for ending in endings if not any(ending in text for text in raised)] == []
+
+
+def raised_by(module: ast.Module, error: str) -> Iterator[str]:
+    """Renvoie le texte de chaque erreur de ce nom, ses valeurs remplacées par ``…``."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == error and node.args:
+            parts = getattr(node.args[0], "values", [node.args[0]])
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "…" for part in parts
+            )
+
+
+def test_the_other_errors_of_a_delivery() -> None:
+    names = re.findall(
+        r"^\| `(\w+Error)` \|",
+        section(read("reference/erreurs.md"), "Autres exceptions"),
+        re.MULTILINE,
+    )
+
+    assert set(names) == {
+        name for name, item in vars(handling).items()
+        if inspect.isclass(item)
+        and issubclass(item, DomainEventError)
+        and item.__module__ == handling.__name__
+    }  # fmt: skip
+
+
+def test_the_messages_of_the_log() -> None:
+    """Chaque message du code a sa ligne, la plus précise qui lui convienne, et réciproquement."""
+    rows = re.findall(
+        r"^\| ([A-Z]+) \| `(.*?)` \|",
+        section(read("reference/erreurs.md"), "Messages du journal"),
+        re.MULTILINE,
+    )
+    used = set()
+    for level, message in logged():
+        fitting = [row for row in rows if row[0] == level and fits(message, row[1])]
+        assert fitting, f"{level} {message}"
+        used.add(max(fitting, key=lambda row: len(row[1])))
+
+    assert used == set(rows)
+
+
+def logged() -> Iterator[tuple[str, str]]:
+    for module in MODULES:
+        for node in ast.walk(module):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                first = node.args[0] if node.args else None
+                if getattr(node.func.value, "id", "") == "logger" and isinstance(
+                    first, ast.Constant
+                ):
+                    yield node.func.attr.upper(), str(first.value)
+
+
+def fits(message: str, beginning: str) -> bool:
+    pattern = re.escape(beginning.removesuffix(" …")).replace("…", ".*?")
+    return re.match(pattern, message) is not None
+
+
+def test_why_deliveries_wait() -> None:
+    text = section(read("reference/commandes.md"), "events_status").partition("| `WHY` |")[2]
+    told = events_status._why(
+        {"state": "pending", "reason": "", "count": 9, "due": 3, "waiting": 2, "not_sent": 1}
+    )
+
+    assert re.findall(r"^\| `(.*?)` \|", text, re.MULTILINE) == re.split(r"(?:, )?\d ", told)[1:]
 
 
 def test_the_settings_and_the_variables() -> None:

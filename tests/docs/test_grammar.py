@@ -15,7 +15,7 @@ import pytest
 from .english import translations
 from .french import ARGUMENT, CODE, Passage, for_checker, page_passages, passages, plain
 
-EXCEPTIONS = Path(__file__).parent / "grammaire.toml"
+EXCEPTIONS = Path(__file__).parent / "grammar.toml"
 # Off: docstrings say « Rend… », not the imperative « Rends… » ; « handlers synchrones » is
 # nobody's gender. On: « ne » that is missing, unknown compounds.
 OPTIONS = ["-off", "imp", "eepi", "-on", "neg", "mc"]

@@ -92,7 +92,7 @@ def test_a_figure_in_a_sentence_is_the_recorded_one(language: str) -> None:
     prose = text_of(page(language))
     words = {"fr": "fois", "en": "times"}[language]
 
-    for key in re.findall(r"\{rapport\}`([^`]+)`", SOURCE):
+    for key in re.findall(r"\{ratio\}`([^`]+)`", SOURCE):
         assert f" {shown(by_key[key], language)} {words}" in prose, key
     for key in re.findall(r"\{inverse\}`([^`]+)`", SOURCE):
         assert f" {1 / by_key[key]:.0f} {words}" in prose, key
@@ -109,7 +109,7 @@ def test_a_plot_has_one_mark_and_one_label_for_each_measure(language: str) -> No
     drawn = "".join(plots(language))
     labels = [text_of(label) for label in re.findall(r"<text x=\"[^\"]+\" dx.*?</text>", drawn)]
 
-    assert drawn.count('class="mesure"') == len(PLOTTED)
+    assert drawn.count('class="measure"') == len(PLOTTED)
     assert labels == [
         shown(row["ratio"], language)
         + (f" ({bound(row['target'], language)})" if row["target"] else "")
@@ -122,7 +122,7 @@ def test_a_mark_lies_where_its_ratio_says(language: str) -> None:
     """Plus le rapport est grand, plus sa marque est à droite ; l’échelle est une par groupe."""
     for name in ("publish", "convert"):
         group = [plot for plot in plots(language) if f'id="{name}-' in plot]
-        marks = re.findall(r"(?:<circle class=\"mesure\" cx|<svg x)=\"([\d.]+)%\"", "".join(group))
+        marks = re.findall(r"(?:<circle class=\"measure\" cx|<svg x)=\"([\d.]+)%\"", "".join(group))
         places = [float(mark) for mark in marks]
         ratios = [row["ratio"] for row in RUN["groups"][name]]
         ordered = sorted(zip(ratios, places, strict=True))
@@ -161,7 +161,7 @@ def test_the_names_are_translated() -> None:
 def test_a_plot_takes_its_colours_from_the_page(language: str) -> None:
     """Sinon il disparaîtrait en mode sombre."""
     css = (DOCS / "_static" / "site.css").read_text(encoding="utf-8")
-    rules = "\n".join(line for line in css.splitlines() if line.startswith(".graphique"))
+    rules = "\n".join(line for line in css.splitlines() if line.startswith(".plot"))
     painted = re.findall(r'(?:fill|stroke|color|stop-color)="([^"]+)"', "".join(plots(language)))
     painted += re.findall(r"(?:fill|stroke|color): ([^;]+);", rules)
 

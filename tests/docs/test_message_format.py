@@ -25,7 +25,7 @@ from conftest import python_blocks
 from src.share_kernel.domain import declaration
 from src.share_kernel.domain.domain_event import DomainEvent, DomainEventError, PayloadError
 from src.share_kernel.domain.payload import travelling
-from src.share_kernel.infrastructure import broker
+from src.share_kernel.infrastructure import broker, handling
 from src.share_kernel.infrastructure.event_bus import publish_event, publish_events
 from src.share_kernel.infrastructure.outbox.models import Delivery
 from src.share_kernel.infrastructure.outbox.tasks import deliver
@@ -276,6 +276,66 @@ class TestTasks:
         assert again["headers"]["retries"] == 0
         assert again["headers"]["eta"]
         assert body(again)[0] == arguments
+
+
+class TestCompatibility:
+    """Ce que fait un *worker* d’un message que son code n’aurait pas écrit."""
+
+    @pytest.mark.parametrize(
+        ("payload", "fate"),
+        [
+            ({"unknown": 1}, "runs"),
+            ({"tenant_id": ...}, "runs"),
+            ({"event_version": ...}, "runs"),
+            ({"event_version": 2}, "waits"),
+            ({"event_type": "booking.seat_freed"}, "waits"),
+            ({"price": ...}, "waits"),
+            ({"price": "a lot"}, "waits"),
+            ({"event_type": ...}, "gives up"),
+            ({"event_type": "Seat booked"}, "gives up"),
+            ({"event_id": ...}, "gives up"),
+            ({"event_id": "12"}, "gives up"),
+            ({"event_version": "1"}, "gives up"),
+        ],
+    )
+    def test_another_payload(self, page: ModuleType, payload: dict[str, Any], fate: str) -> None:
+        data = page.event.to_dict() | payload
+
+        assert fate_of({key: data[key] for key in data if data[key] is not ...}) == fate
+
+    @pytest.mark.parametrize(
+        ("arguments", "fate"),
+        [
+            (("booking.print_badge", 0, "default"), "waits"),
+            ((None, 0, "default"), "gives up"),
+            (("booking.print_ticket", "0", "default"), "gives up"),
+            (("booking.print_ticket", 0, "elsewhere"), "gives up"),
+        ],
+    )
+    def test_other_arguments(
+        self, page: ModuleType, arguments: tuple[object, ...], fate: str
+    ) -> None:
+        assert fate_of(page.event.to_dict(), *arguments) == fate
+
+    @pytest.mark.usefixtures("page")
+    @pytest.mark.parametrize("payload", [None, [], "booking.seat_booked"])
+    def test_a_payload_that_is_no_object(self, payload: object) -> None:
+        assert fate_of(payload) == "gives up"
+
+
+def fate_of(
+    payload: object, handler: object = "booking.print_ticket", depth: object = 0,
+    using: object = "default",
+) -> str:  # fmt: skip
+    verdict = handling.attempt(payload, handler, depth, using)
+    if verdict.error is None:
+        return "runs"
+    if verdict.delay is None:
+        return "gives up"
+    assert verdict.waiting
+    assert verdict.delay == pytest.approx(handling.SKEW_DELAY, rel=0.21)
+    assert handling.SKEW_DELAY * handling.SKEW_ATTEMPTS == 86400
+    return "waits"
 
 
 WORKER = """

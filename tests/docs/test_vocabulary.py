@@ -16,7 +16,7 @@ from .french import Passage, passages
 from .pages import DOCS
 
 PATHS = r"\S*/\S+"  # folders of the site have French names
-DATA = Path(__file__).parent / "vocabulaire.toml"
+DATA = Path(__file__).parent / "vocabulary.toml"
 WORDS: dict[str, Any] = tomllib.loads(DATA.read_text(encoding="utf-8"))
 EXCEPTIONS = {(item["text"], item["pattern"]): item["reason"] for item in WORDS["exceptions"]}
 TRANSLATIONS = translations()

@@ -8,7 +8,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
 
@@ -600,6 +600,14 @@ class TestAServerThatIsNotInUtc:
         register.turn()
 
         assert len(seen) == 1
+
+    def test_writes_hours_that_no_autumn_repeats(self, register: Register) -> None:
+        subscribe_async(OrderPlaced, lambda event: None, name="waits")
+        publish(register)
+
+        written = register.rows.get().pending_since.replace(tzinfo=UTC)
+
+        assert abs(written - datetime.now(UTC)) < timedelta(minutes=30)
 
     def test_makes_a_delay_neither_longer_nor_shorter(self, register: Register) -> None:
         def fail_once(event: OrderPlaced) -> None:

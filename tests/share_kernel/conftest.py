@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 from celery import Celery, current_app
+from django.contrib.auth.management import create_permissions
+from django.contrib.contenttypes.management import create_contenttypes
+from django.db.models.signals import post_migrate
 from hypothesis import settings
 
 from .mailbox import MEMORY, Mailbox
@@ -60,3 +63,14 @@ def mailbox() -> Iterator[Mailbox]:
     yield mailbox
     mailbox.use(None, broker_write_url=None, task_always_eager=False)
     assert current_app.conf.broker_url is None
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _no_permissions(django_db_setup: None) -> Iterator[None]:
+    """Vider la base après un test recréait des droits que personne ne lit : la moitié du temps."""
+    uid = "django.contrib.auth.management.create_permissions"
+    post_migrate.disconnect(dispatch_uid=uid)
+    post_migrate.disconnect(create_contenttypes)
+    yield
+    post_migrate.connect(create_permissions, dispatch_uid=uid)
+    post_migrate.connect(create_contenttypes)

@@ -22,10 +22,14 @@ class Letter:
 
     def run(self, **options: Any) -> str:
         """Fait ce que ferait un worker, ici et sans lui ; renvoie l’état où finit la tâche."""
+        return str(self.outcome(**options).state)
+
+    def outcome(self, **options: Any) -> Any:
+        """Comme :meth:`run` ; renvoie le résultat de Celery."""
         kept = {name: self.headers[name] for name in ("retries", "task_id") if name in self.headers}
         known: dict[str, Any] = {"headers": dict(self.headers), "routing_key": QUEUE}
         task: Any = current_app.tasks[self.task]
-        return str(task.apply(args=self.args, **(kept | known | options)).state)
+        return task.apply(args=self.args, **(kept | known | options))
 
 
 class Mailbox:

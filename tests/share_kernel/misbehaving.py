@@ -90,6 +90,33 @@ def gets_or_creates(event: DomainEvent) -> None:
 SOUND: list[Handler] = [expects_the_error_in_a_savepoint, gives_a_savepoint_up, gets_or_creates]
 
 
+# What leaves a transaction open: nothing more would be committed on that connection.
+
+
+def never_leaves_an_atomic(event: DomainEvent) -> None:
+    transaction.atomic().__enter__()
+    write()
+
+
+def never_leaves_two_and_fails(event: DomainEvent) -> None:
+    never_leaves_an_atomic(event)
+    transaction.atomic().__enter__()
+    raise ValueError("no paper left")
+
+
+def never_leaves_an_atomic_in_a_callback(event: DomainEvent) -> None:
+    transaction.on_commit(lambda: never_leaves_an_atomic(event))
+
+
+def turns_autocommit_off(event: DomainEvent) -> None:
+    transaction.set_autocommit(False)
+    write()
+
+
+LEFT_OPEN: list[Handler] = [never_leaves_an_atomic, never_leaves_two_and_fails]
+LEFT_OPEN_ALONE: list[Handler] = [*LEFT_OPEN, turns_autocommit_off]  # with atomic=False
+
+
 # What a handler returns without having run. Each takes what to do when it does run.
 
 Work = Callable[[], None]
@@ -131,6 +158,14 @@ class Later:
         self.work()
 
 
+class Client(Later):
+    """Un client, un groupe de connexions : l’attendre l’ouvre, et le rend lui-même."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        yield from super().__await__()
+        return self
+
+
 async def _in_a_task(work: Work) -> "asyncio.Task[None]":
     async def run() -> None:
         await asyncio.sleep(0)
@@ -152,6 +187,7 @@ AWAITED: dict[str, Callable[[Work], Handler]] = {
     "a partial of a coroutine function": partial_of_a_coroutine,
     "a decorated partial": lambda work: logged(partial_of_a_coroutine(work)),
     "an object that can be awaited": lambda work: lambda event: Later(work),
+    "a client that returns itself": lambda work: lambda event: Client(work),
     "a coroutine that returns an awaitable": task_of_a_coroutine,
     "a coroutine that returns a coroutine": lambda work: coroutine_of(coroutine(work)),
 }
@@ -209,6 +245,8 @@ NEVER_RUN: dict[str, Callable[[Work], Handler]] = {
     "an async context manager": lambda work: (
         lambda event: asynccontextmanager(_async_generator)(work)
     ),
+    "a decorator": lambda work: lambda event: logged(lambda event: work()),
+    "a partial": lambda work: lambda event: functools.partial(work),
     "a future of another loop": lambda work: lambda event: _future(work),
     "a coroutine that returns a generator": generator_of_a_coroutine,
 }

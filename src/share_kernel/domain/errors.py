@@ -54,6 +54,9 @@ class RetryAfter(DomainEventError):
         ValueError: le délai est négatif ou n’est pas un nombre fini.
     """
 
+    seconds: float = 0.0  # for a subclass that does not call this __init__
+    reason: str = ""
+
     def __init__(self, seconds: float, reason: str = "") -> None:
         if not 0 <= seconds < float("inf"):
             raise ValueError(f"RetryAfter takes a finite, positive number of seconds: {seconds!r}")

@@ -37,7 +37,7 @@ def get_event_class(event_type: str) -> type[DomainEvent]:
 
 
 def is_wire_name(name: object) -> bool:
-    """Dit si *name* peut nommer un événement : ``contexte.fait``, en minuscules."""
+    """Dit si *name* peut nommer un événement : ``contexte.fait``, en minuscules."""
     return (
         isinstance(name, str)
         and len(name) <= WIRE_NAME_LENGTH

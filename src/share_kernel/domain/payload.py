@@ -1,4 +1,4 @@
-"""La charge utile : un événement en types JSON, et retour sans rien changer."""
+"""La charge utile : un événement en types JSON, et retour, égal à ce qui est parti."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Le broker de Celery : est-il là, et à qui la faute quand un envoi échoue."""
+"""Le broker de Celery : est-il là, et à qui la faute quand un envoi échoue."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Outcome(enum.Enum):
 
     SENT = "sent"
     REFUSED = "refused"
-    """La faute est à ce message : le suivant peut partir."""
+    """La faute est à ce message : le suivant peut partir."""
     BROKEN = "broken"
-    """Le broker manque : le suivant échouerait aussi."""
+    """Le broker manque : le suivant échouerait aussi."""
 
 
 def is_available() -> bool:
-    """Dit si Celery est installé et configuré avec un broker ; ne l’interroge pas.
+    """Dit si Celery est installé et configuré avec un broker ; ne l’interroge pas.
 
-    Sous ``task_always_eager`` rien ne part : le repli fait de même, une seule fois.
+    Sous ``task_always_eager`` rien ne part : le repli fait de même, une seule fois.
     """
     conf = celery_conf()
     if conf is None:
@@ -61,14 +61,14 @@ def celery_conf() -> Any:
 
 
 def broker_url(conf: Any) -> Any:
-    """Renvoie l’adresse du broker où publier : un texte, une liste, ou rien."""
+    """Renvoie l’adresse du broker où publier : un texte, une liste, ou rien."""
     return conf.broker_write_url or conf.broker_url
 
 
 def attempt(
     send: Callable[[OnRetry], object], about: str, queue: str | None = None
 ) -> tuple[Outcome, BaseException | None]:
-    """Appelle *send* et dit ce qui est arrivé ; une panne du broker ouvre le disjoncteur."""
+    """Appelle *send* et dit ce qui est arrivé ; une panne du broker ouvre le disjoncteur."""
     failures: list[Exception] = []
     try:
         send(failures.append)
@@ -84,7 +84,7 @@ def attempt(
 
 
 def _unwrapped(error: BaseException) -> BaseException:
-    """Renvoie ce que kombu enveloppe : son enveloppe n’a parfois pas de texte."""
+    """Renvoie ce que ``kombu`` enveloppe : son enveloppe n’a parfois pas de texte."""
     return error.__cause__ or error if isinstance(error, OperationalError) else error
 
 
@@ -122,7 +122,9 @@ def _log_broken(about: str, failures: list[Exception]) -> None:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # « raise error from error » makes a loop
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 

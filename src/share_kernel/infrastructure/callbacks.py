@@ -1,4 +1,4 @@
-"""Les rappels ``on_commit`` d’un handler : aucun n’arrête les autres, ni ne le fait rejouer."""
+"""Les rappels ``on_commit`` d’un handler : aucun n’arrête les autres, ni ne le fait rejouer."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..domain.domain_event import DomainEvent
 from .logs import describe, ids, logger
+from .transactions import balanced
 
 # What surrounds a handler, and what it has registered.
 Around: TypeAlias = Callable[[], AbstractContextManager[object]]
@@ -45,7 +46,7 @@ class Callbacks:
 
     def _call(self, func: Callable[[], object]) -> None:
         try:
-            with self.around():
+            with self.around(), balanced("It"):
                 func()
         except KeyboardInterrupt:
             raise

@@ -1,4 +1,4 @@
-"""Celery comme transport : des messages, un broker, un disjoncteur."""
+"""Celery comme transport : des messages, un broker, un disjoncteur."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CeleryTransport:
         return broker.is_available() and not broker.breaker.is_open(planned_at)
 
     def post(self, messages: Iterable[Message]) -> list[Unsent]:
-        """Envoie les messages ; après une panne du broker, les suivants ne l’essaient plus."""
+        """Envoie les messages ; après une panne du broker, les suivants ne l’essaient plus."""
         unsent: list[Unsent] = []
         broken = False
         for message in messages:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from django.db import connections
 
 from .handling import Verdict, attempt
-from .logs import identify, log_given_up
+from .logs import describe, identify, log_given_up, logger
 from .subscriptions import Subscription
 
 BATCH_SIZE = 100  # handlers in one message
@@ -53,7 +53,7 @@ class Unsent(NamedTuple):
 
     item: Any
     refusal: BaseException | None
-    """Ce qui tient à ce message ; ``None`` si c’est le broker qui manque."""
+    """Ce qui tient à ce message ; ``None`` si c’est le broker qui manque."""
 
 
 class Transport(Protocol):
@@ -63,10 +63,10 @@ class Transport(Protocol):
         """Dit s’il y a quelqu’un à qui envoyer."""
 
     def is_ready(self, planned_at: float = math.inf) -> bool:
-        """Dit si un travail prévu à *planned_at* peut être envoyé ; n’interroge personne."""
+        """Dit si un travail prévu à *planned_at* peut être envoyé ; n’interroge personne."""
 
     def post(self, messages: Iterable[Message]) -> list[Unsent]:
-        """Envoie des messages ; renvoie ce qui n’est pas parti, et ne lève rien."""
+        """Envoie des messages ; renvoie ce qui n’est pas parti, et ne lève rien."""
 
 
 class _Slots:
@@ -80,7 +80,7 @@ slots = _Slots()
 
 
 def enrol_with(enrol: Enrol | None) -> None:
-    """Choisit ce qui prend en charge un lot avant le commit : rien, ou un registre.
+    """Choisit ce qui prend en charge un lot avant le commit : rien, ou un registre.
 
     Args:
         enrol: appelé dans la transaction de celui qui publie, avec ce qu’il publie d’un coup.
@@ -89,7 +89,7 @@ def enrol_with(enrol: Enrol | None) -> None:
 
 
 def send_with(transport: Transport | None) -> None:
-    """Choisit ce qui porte les messages après le commit : rien, Celery, ou un autre moteur."""
+    """Choisit ce qui porte les messages après le commit : rien, Celery, ou un autre moteur."""
     slots.transport = transport
 
 
@@ -142,15 +142,19 @@ def after_commit(
 
 
 def send_or_run(batch: Batch) -> None:
-    """Envoie à des workers ; ce qui n’a pas pu l’être s’exécute ici."""
+    """Envoie à des workers ; ce qui n’a pas pu l’être s’exécute ici."""
     transport = slots.transport
-    if transport and transport.is_ready(batch[0].planned_at):
-        batch = [unsent.item for unsent in transport.post(messages_for(batch))]
+    try:
+        if transport and transport.is_ready(batch[0].planned_at):
+            batch = [unsent.item for unsent in transport.post(messages_for(batch))]
+    except Exception as error:  # it breaks its promise: what left may run twice
+        about = identify(batch[0].payload)
+        logger.exception("The transport failed on %s, run here: %s", about, describe(error))
     run_here(batch)
 
 
 def run_here(batch: Batch) -> None:
-    """Exécute les handlers ici, dans l’ordre ; l’échec de l’un n’arrête pas les autres."""
+    """Exécute les handlers ici, dans l’ordre ; l’échec de l’un n’arrête pas les autres."""
     stop = None
     for item in batch:
         verdict = run_dispatch(item)
@@ -162,7 +166,7 @@ def run_here(batch: Batch) -> None:
 
 
 def messages_for(batch: Batch) -> Iterator[Message]:
-    """Répartit un lot en messages : un handler seul, ou une centaine pour la même file."""
+    """Répartit un lot en messages : un handler seul, ou une centaine pour la même file."""
     if len({id(item.payload) for item in batch}) == 1:  # one event: its handlers run in parallel
         yield from map(_single, batch)
         return

@@ -1,4 +1,4 @@
-"""Le bus d’événements : publier, s’abonner.
+"""Le bus d’événements : publier, s’abonner.
 
 Les handlers synchrones s’exécutent dans la transaction de celui qui publie.
 Les handlers asynchrones s’exécutent après le commit.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, TypeAlias, TypeVar, overload
+from contextlib import suppress
+from typing import Any, Protocol, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
@@ -26,7 +27,13 @@ from ..domain.payload import travelling
 from . import dispatch, settings
 from .dispatch import Dispatch, Enrol
 from .registry import Plan, Registry, registry
-from .subscriptions import Handler, Subscription, believe, check_callable, handler_name
+from .subscriptions import (
+    Handler,
+    Subscription,
+    make_subscription,
+    unfinished,
+    what_has_not_run,
+)
 
 __all__ = [
     "EventBus",
@@ -56,25 +63,41 @@ class _Decorator(Protocol[E_co]):
     def __call__(self, handler: Callable[[E_co | X], R], /) -> Callable[[E_co | X], R]: ...
 
 
+class _ByAlias(dict[str, Any]):
+    def __missing__(self, using: str) -> Any:
+        connection = self[using] = connections[using]
+        return connection
+
+
 class _Connections(threading.local):
     """Les connexions de ce fil, que Django met dix fois plus longtemps à retrouver."""
 
     def __init__(self) -> None:
-        self.by_alias: dict[str, Any] = {}
+        self.by_alias = _ByAlias()
 
 
 _here = _Connections()
 
 
+class Options(TypedDict, total=False):
+    """Les options de :meth:`EventBus.subscribe_async`."""
+
+    name: str | None
+    max_attempts: int | None
+    queue: str | None
+    atomic: bool
+    claim: float | None
+
+
 class EventBus:
     """Relie ceux qui publient un événement à ceux qui y réagissent.
 
-    Le bus global est ``event_bus``. Un autre bus sert rarement : les workers Celery ne
+    Le bus global est ``event_bus``. Un autre bus sert rarement : les workers Celery ne
     connaissent que le bus global, et un autre exécute ses handlers asynchrones dans le processus.
 
     Args:
         enrol: ce qui prend en charge les handlers asynchrones d’un événement publié.
-        registry: les abonnements du bus ; vide par défaut.
+        registry: les abonnements du bus ; vide par défaut.
     """
 
     def __init__(
@@ -87,19 +110,15 @@ class EventBus:
     def publish(self, event: DomainEvent, using: str = DEFAULT_DB_ALIAS) -> None:
         """Publie un événement auprès de ses abonnés.
 
-        Les handlers synchrones s’exécutent ici, dans l’ordre des abonnements : une exception
-        remonte et annule la transaction de l’appelant. Les handlers asynchrones sont
-        planifiés pour après le commit : leurs échecs ne remontent jamais ici.
+        Les handlers synchrones s’exécutent ici, dans l’ordre : une exception remonte et annule la
+        transaction de l’appelant. Les asynchrones attendent le commit : rien d’eux ne remonte.
 
         Args:
             event: un événement d’une classe enregistrée.
             using: l’alias de la base de données dont le commit est attendu.
 
         Raises:
-            UnknownEventTypeError: la classe de l’événement n’est pas enregistrée.
-            PayloadError: un handler asynchrone est abonné et une valeur ne voyage pas.
-            EventChainTooDeepError: la chaîne d’événements dépasse ``MAX_DEPTH``.
-            UnfinishedHandlerError: un handler synchrone a perdu la transaction, ou n’a rien fait.
+            DomainEventError: la classe, une valeur, la chaîne ou un handler synchrone est en faute.
         """
         try:
             plan = self._plans[event.__class__]
@@ -110,36 +129,33 @@ class EventBus:
         handlers, subscriptions, travels = plan
         cause = _get_cause()
         depth = 0 if cause is None else _depth_after(cause, event)
-        # Before the first sync handler, which could change a list that the event holds.
+        # Before the sync handlers, which could change a list that the event holds.
         payload = travelling(event) if travels else None
         if handlers:
-            try:
-                connection = _here.by_alias[using]
-            except KeyError:
-                connection = _here.by_alias[using] = connections[using]
+            connection = _here.by_alias[using]
             was_marked = connection.needs_rollback
             token = _set_cause((event, depth, cause))
             try:
                 for handler in handlers:
                     result = handler(event)
-                    if result is not None:
-                        believe(result, _name_of(handler), event)
+                    if result is not None and (kind := what_has_not_run(result)):
+                        raise unfinished(result, kind, self._name_of(handler, event), event)
             except Exception as error:
-                error.add_note(self._note(event, handler))
+                with suppress(Exception):  # a note must not take the place of the error
+                    error.add_note(self._note(event, handler))
                 raise
             finally:
                 _reset_cause(token)
             if connection.needs_rollback and not was_marked:
                 raise self._marked(event)
         if subscriptions and payload is not None:
-            # A function apart: a comprehension here would cost each publication three cells.
             self._enrol(_dispatches(payload, subscriptions, depth, using))
 
     def publish_many(self, events: Iterable[DomainEvent], using: str = DEFAULT_DB_ALIAS) -> None:
         """Publie plusieurs événements d’un coup, dans l’ordre.
 
         Les handlers synchrones s’exécutent comme avec :meth:`publish`. Le travail asynchrone
-        part en lots : l’ordre est gardé dans un lot, un handler qui échoue est réessayé seul,
+        part en lots : l’ordre est gardé dans un lot, un handler qui échoue est réessayé seul,
         et un worker tué peut recommencer un lot.
 
         Args:
@@ -147,7 +163,7 @@ class EventBus:
             using: l’alias de la base de données dont le commit est attendu.
 
         Raises:
-            Exception: ce que :meth:`publish` lève ; rien d’asynchrone n’est alors planifié.
+            Exception: ce que :meth:`publish` lève ; rien d’asynchrone n’est alors planifié.
         """
         batch: list[Dispatch] = []
         collector = EventBus(batch.extend, self._registry)
@@ -171,11 +187,11 @@ class EventBus:
         self, event_type: str, handler: None = None, *, name: str | None = None
     ) -> Callable[[H], H]: ...
     def subscribe_sync(
-        self, event_type: Any, handler: Any = None, *, name: str | None = None
+        self, event_type: EventType, handler: Handler | None = None, *, name: str | None = None
     ) -> Any:
         """Abonne un handler qui s’exécute à la publication, dans la transaction.
 
-        S’emploie aussi comme décorateur : ``@subscribe_sync("invoice.approved")``.
+        S’emploie aussi comme décorateur : ``@subscribe_sync("invoice.approved")``.
         Abonner deux fois le même handler ne change rien.
 
         Args:
@@ -187,62 +203,28 @@ class EventBus:
             Le handler, inchangé.
 
         Raises:
-            SubscriptionError: le handler est une coroutine, ou ne prend pas un argument.
+            SubscriptionError: c’est une coroutine ou un générateur, ou il ne prend pas un argument.
         """
         return self._subscribe(event_type, handler, name=name, is_async=False)
 
     @overload
     def subscribe_async(
-        self,
-        event_type: type[E],
-        handler: Callable[[E], R],
-        *,
-        name: str | None = None,
-        max_attempts: int | None = None,
-        queue: str | None = None,
-        atomic: bool = True,
-        claim: float | None = None,
+        self, event_type: type[E], handler: Callable[[E], R], **options: Unpack[Options]
     ) -> Callable[[E], R]: ...
     @overload
     def subscribe_async(
-        self,
-        event_type: type[E],
-        handler: None = None,
-        *,
-        name: str | None = None,
-        max_attempts: int | None = None,
-        queue: str | None = None,
-        atomic: bool = True,
-        claim: float | None = None,
+        self, event_type: type[E], handler: None = None, **options: Unpack[Options]
     ) -> _Decorator[E]: ...
     @overload
-    def subscribe_async(
-        self,
-        event_type: str,
-        handler: H,
-        *,
-        name: str | None = None,
-        max_attempts: int | None = None,
-        queue: str | None = None,
-        atomic: bool = True,
-        claim: float | None = None,
-    ) -> H: ...
+    def subscribe_async(self, event_type: str, handler: H, **options: Unpack[Options]) -> H: ...
     @overload
     def subscribe_async(
-        self,
-        event_type: str,
-        handler: None = None,
-        *,
-        name: str | None = None,
-        max_attempts: int | None = None,
-        queue: str | None = None,
-        atomic: bool = True,
-        claim: float | None = None,
+        self, event_type: str, handler: None = None, **options: Unpack[Options]
     ) -> Callable[[H], H]: ...
     def subscribe_async(
         self,
-        event_type: Any,
-        handler: Any = None,
+        event_type: EventType,
+        handler: Handler | None = None,
         *,
         name: str | None = None,
         max_attempts: int | None = None,
@@ -252,25 +234,25 @@ class EventBus:
     ) -> Any:
         """Abonne un handler qui s’exécute après le commit, dans sa propre transaction.
 
-        S’emploie aussi comme décorateur : ``@subscribe_async("invoice.approved")``.
+        S’emploie aussi comme décorateur : ``@subscribe_async("invoice.approved")``.
         Un échec n’atteint jamais celui qui publie et n’arrête pas les autres handlers.
 
         Args:
             event_type: le nom de l’événement, sa classe, ou une classe dont il dérive.
-            handler: une fonction d’un argument, l’événement ; une coroutine convient.
+            handler: une fonction d’un argument, l’événement ; une coroutine convient.
             name: le nom stable du handler, à la place de ``module.qualname``.
             max_attempts: combien d’essais avant de renoncer, à la place de ``MAX_ATTEMPTS``.
             queue: la file d’attente Celery, à la place de celle par défaut.
-            atomic: ``False`` pour un handler sans transaction autour de lui ; ses effets ont
+            atomic: ``False`` pour un handler sans transaction autour de lui ; ses effets ont
                 alors lieu au moins une fois.
             claim: avec le registre et sans transaction, secondes pendant lesquelles la livraison
-                lui est réservée ; sinon la réservation est renouvelée tant qu’il s’exécute.
+                lui est réservée ; sinon la réservation est renouvelée tant qu’il s’exécute.
 
         Returns:
             Le handler, inchangé.
 
         Raises:
-            SubscriptionError: le handler n’a pas de nom stable, ou son nom est déjà pris.
+            SubscriptionError: il n’a pas de nom stable, son nom est pris, ou c’est un générateur.
         """
         return self._subscribe(
             event_type,
@@ -299,27 +281,11 @@ class EventBus:
         """Renvoie tous les abonnements, par nom d’événement puis par ordre d’abonnement."""
         return self._registry.all()
 
-    def _subscribe(
-        self,
-        event_type: object,
-        handler: Any,
-        *,
-        name: str | None,
-        is_async: bool,
-        max_attempts: int | None = None,
-        queue: str | None = None,
-        atomic: bool = True,
-        claim: float | None = None,
-    ) -> Any:
+    def _subscribe(self, event_type: object, handler: Any, **options: Any) -> Any:
         topic, family = _topic(event_type)  # first, so that a bare decorator fails at once
 
         def subscribe(handler: Any) -> Any:
-            check_callable(handler, topic, is_async=is_async)
-            _check_options(handler, max_attempts, claim, atomic=atomic)
-            name_ = handler_name(handler, topic, given=name, is_async=is_async)
-            new = Subscription(
-                topic, handler, name_, is_async, max_attempts, queue, family, atomic, claim
-            )
+            new = make_subscription(handler, topic, family, **options)
             self._registry.subscribe(new)
             return handler
 
@@ -330,9 +296,12 @@ class EventBus:
         return self._registry.plan(type(event))
 
     def _note(self, event: DomainEvent, handler: Handler) -> str:
-        items = self._registry.for_event(type(event))
-        name = next((item.name for item in items if item.handler == handler), repr(handler))
+        name = self._name_of(handler, event)
         return f"In sync handler {name} of event {event.event_type} {event.event_id}."
+
+    def _name_of(self, handler: Handler, event: DomainEvent) -> str:
+        items = self._registry.for_event(type(event))
+        return next((item.name for item in items if item.handler == handler), repr(handler))
 
     def _marked(self, event: DomainEvent) -> UnfinishedHandlerError:
         items = self._registry.for_event(type(event))
@@ -347,11 +316,8 @@ class EventBus:
 def _dispatches(
     payload: dict[str, Any], subscriptions: tuple[Subscription, ...], depth: int, using: str
 ) -> list[Dispatch]:
+    # A function apart: a comprehension in publish would cost each publication three cells.
     return [Dispatch(payload, item, depth, using) for item in subscriptions]
-
-
-def _name_of(handler: Handler) -> str:
-    return getattr(handler, "__qualname__", None) or repr(handler)
 
 
 def _topic(event_type: object) -> tuple[str, type[DomainEvent] | None]:
@@ -364,18 +330,6 @@ def _topic(event_type: object) -> tuple[str, type[DomainEvent] | None]:
             return str(name), None
         return f"{event_type.__module__}.{event_type.__qualname__}*", event_type
     raise SubscriptionError(f"{event_type!r} is neither an event name nor a DomainEvent class.")
-
-
-def _check_options(
-    handler: Handler, max_attempts: int | None, claim: float | None, *, atomic: bool
-) -> None:
-    if max_attempts is not None and max_attempts < 1:
-        raise SubscriptionError(f"max_attempts is {max_attempts} for {handler!r}, not 1 or more.")
-    if claim is not None and (atomic or not claim > 0):
-        raise SubscriptionError(
-            f"claim is {claim} for {handler!r}: it is a positive number of seconds, and only a "
-            "handler subscribed with atomic=False is reserved by the clock."
-        )
 
 
 def _check_published(event: object) -> None:

@@ -1,10 +1,10 @@
-"""Un essai d’un handler asynchrone : trouver, exécuter, juger. Le même sur tous les chemins."""
+"""Un essai d’un handler asynchrone : trouver, exécuter, juger. Le même sur tous les chemins."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -27,9 +27,12 @@ from .callbacks import Around, is_stop, robust_callbacks
 from .logs import identify
 from .registry import registry
 from .subscriptions import Subscription, is_handler_name
+from .transactions import balanced
 
 BACKOFF_BASE = 2.0  # seconds; the n-th retry waits at most BACKOFF_BASE * 2 ** (n - 1)
 BACKOFF_MAX = 15 * 60.0  # seconds
+
+RETRY_AFTER_MAX = 366 * 86400.0  # seconds; a date that no database can write helps nobody
 
 # Deploy skew: a worker that runs older code. It is over when the deployment is.
 SKEW_DELAY = 10 * 60.0  # seconds
@@ -40,17 +43,17 @@ Within: TypeAlias = Callable[[Subscription], AbstractContextManager[object]]
 
 
 class NotStarted(Exception):
-    """Le handler n’a pas commencé : il n’y a pas d’essai à juger."""
+    """Le handler n’a pas commencé : il n’y a pas d’essai à juger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Ce qu’un essai a donné : fait, à refaire, ou abandonné."""
+    """Ce qu’un essai a donné : fait, à refaire, ou abandonné."""
 
     error: BaseException | None = None
     """``None`` si le handler a réussi."""
     delay: float | None = None
-    """Secondes avant l’essai suivant ; ``None`` pour renoncer."""
+    """Secondes avant l’essai suivant ; ``None`` pour renoncer."""
     attempts: int = 0
     """Combien d’essais sont consommés."""
     waits: int = 0
@@ -72,10 +75,9 @@ def attempt(
     waits: int = 0,
     within: Within | None = None,
 ) -> Verdict:
-    """Essaie une fois un handler, et juge : la seule fonction qui le fasse.
+    """Essaie une fois un handler, et juge : la seule fonction qui le fasse.
 
-    Ce que le handler lève ne remonte pas, sauf ``KeyboardInterrupt``. Ce qu’il a écrit est
-    annulé s’il échoue.
+    Ce qu’il lève ne remonte pas, sauf ``KeyboardInterrupt`` et :class:`NotStarted`.
 
     Args:
         payload: ce que :meth:`.DomainEvent.to_dict` a produit.
@@ -85,9 +87,6 @@ def attempt(
         attempts: combien d’essais sont comptés, celui-ci compris.
         waits: combien de fois le code a déjà manqué.
         within: ce qui entoure le handler, à la place d’une transaction à lui.
-
-    Raises:
-        NotStarted: *within* a empêché le handler de commencer.
     """
     try:
         event, subscription = _look_up(payload, handler, depth, using)
@@ -110,7 +109,7 @@ def attempt(
 
 
 class TooManyAttemptsError(DomainEventError):
-    """Plus d’essais que permis ont commencé : le processus est mort, ou la limite a baissé."""
+    """Plus d’essais que permis ont commencé : le processus est mort, ou la limite a baissé."""
 
     def __init__(self, attempts: int, limit: int) -> None:
         super().__init__(f"attempt {attempts} is more than the {limit} allowed")
@@ -123,7 +122,7 @@ class MisaddressedError(PayloadError):
 def _look_up(
     payload: Any, handler: Any, depth: Any, using: Any
 ) -> tuple[DomainEvent, Subscription]:
-    """Rien n’est importé d’après un message : tout est cherché parmi ce que ce code connaît."""
+    """Rien n’est importé d’après un message : tout est cherché parmi ce que ce code connaît."""
     if not isinstance(handler, Subscription):
         fault = _address_fault(payload, handler, depth, using)
         if fault:
@@ -139,7 +138,7 @@ def _address_fault(payload: Any, handler: Any, depth: Any, using: Any) -> str | 
         return "a payload is a mapping that names its event_type"
     if not _is_uuid(payload.get("event_id")):
         return f"field 'event_id' is missing or is no UUID: {payload.get('event_id')!r:.100}"
-    version = payload.get("event_version")
+    version = payload.get("event_version", 1)
     if type(version) is not int or version < 1:
         return f"event_version is {version!r:.100}, not a whole number from 1"
     if not is_handler_name(handler) or type(depth) is not int or depth < 0:
@@ -168,8 +167,10 @@ def _run(
             try:
                 # A savepoint of its own: its release fails if the handler lost the transaction.
                 with transaction.atomic(using=using) if subscription.atomic else nullcontext():
-                    subscription.call(event)
-                    _contradict(subscription, event, using)
+                    label = f"Handler {subscription.name} of {event.event_type} {event.event_id}"
+                    with balanced(label):
+                        subscription.call(event)
+                    _contradict(subscription, label, using)
             except BaseException as error:
                 failure = error
                 raise
@@ -177,9 +178,8 @@ def _run(
             raise failure  # the context of the tenant has swallowed it
 
 
-def _contradict(subscription: Subscription, event: DomainEvent, using: str) -> None:
+def _contradict(subscription: Subscription, label: str, using: str) -> None:
     connection: Any = connections[using]
-    label = f"Handler {subscription.name} of {event.event_type} {event.event_id}"
     if subscription.atomic and connection.needs_rollback:
         raise UnfinishedHandlerError(
             f"{label} returned, but its transaction is marked for rollback: it caught a database "
@@ -193,7 +193,7 @@ def _contradict(subscription: Subscription, event: DomainEvent, using: str) -> N
 
 
 def in_failed_transaction(connection: Any) -> bool:
-    """Dit si PostgreSQL refusera tout jusqu’au rollback : Django ne voit pas le SQL brut."""
+    """Dit si PostgreSQL refusera tout jusqu’à l’annulation : Django ne voit pas le SQL brut."""
     if connection.vendor != "postgresql" or connection.connection is None:
         return False
     return int(connection.connection.info.transaction_status) == _PG_IN_ERROR
@@ -254,7 +254,8 @@ def delay_after(error: BaseException, attempt: int, max_attempts: int) -> float 
     if isinstance(error, PermanentFailure) or attempt >= max_attempts:
         return None
     if isinstance(error, RetryAfter):
-        return error.seconds
+        with suppress(Exception):  # a subclass sets what it likes: the text of a header, NaN
+            return min(max(0.0, float(error.seconds)), RETRY_AFTER_MAX)
     # Full jitter: a herd of failures does not come back as a herd.
     return random.uniform(0, min(BACKOFF_MAX, BACKOFF_BASE * 2 ** min(attempt - 1, 30)))
 

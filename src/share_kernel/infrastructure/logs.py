@@ -33,7 +33,7 @@ class EventContextFilter(logging.Filter):
 def log_again(
     payload: object, handler: object, label: str, delay: float, error: BaseException | None
 ) -> None:
-    """Écrit qu’un handler sera réessayé : quand, et pourquoi."""
+    """Écrit qu’un handler sera réessayé : quand, et pourquoi."""
     logger.warning(
         "Handler %s failed on event %s (%s), retry in %.1f s: %s",
         handler,
@@ -47,7 +47,7 @@ def log_again(
 
 
 def log_given_up(payload: object, handler: object, error: BaseException | None) -> None:
-    """Écrit qu’un handler n’aura pas lieu : la dernière trace de l’événement pour lui."""
+    """Écrit qu’un handler n’aura pas lieu : la dernière trace de l’événement pour lui."""
     logger.error(
         "Gave up on handler %s for event %s after %s: %s%s",
         handler,

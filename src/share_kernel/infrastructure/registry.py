@@ -1,4 +1,4 @@
-"""Qui réagit à quoi : les abonnements de ce processus."""
+"""Qui réagit à quoi : les abonnements de ce processus."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Registry:
             self.restore(Snapshot(_with(new, subscriptions), recorders))
 
     def unsubscribe(self, event_type: str, handler: Handler) -> bool:
-        """Retire un handler ; dit s’il était abonné."""
+        """Retire un handler ; dit s’il était abonné."""
         with self._lock:
             before, recorders = self._state
             kept = tuple(

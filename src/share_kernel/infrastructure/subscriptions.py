@@ -1,4 +1,4 @@
-"""L’abonnement d’un handler à un événement : son nom stable, et ce qu’il doit montrer."""
+"""L’abonnement d’un handler à un événement : son nom stable, et ce qu’il doit montrer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncContextDecorator, ContextDecorator
 from dataclasses import dataclass
+from functools import partial
+from types import FunctionType
 from typing import Any, TypeAlias
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
@@ -16,8 +18,10 @@ Handler: TypeAlias = Callable[[Any], object]
 
 NAME_LENGTH = 255  # the width of a column of the delivery register
 
-# What a handler returns when its body has not run.
-_NOT_RUN = (Generator, AsyncGenerator, map, filter, ContextDecorator, AsyncContextDecorator)
+# What a handler returns when its body has not run; the last two, when the parentheses of a
+# decorator maker were forgotten.
+_NOT_RUN: tuple[type, ...] = (Generator, AsyncGenerator, map, filter, ContextDecorator)
+_NOT_RUN += (AsyncContextDecorator, FunctionType, partial)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +29,23 @@ class Subscription:
     """Qui réagit à quoi, et comment."""
 
     event_type: str
-    """Le nom de l’événement ; celui de la classe suivi de ``*`` pour une famille."""
+    """Le nom de l’événement ; pour une famille, celui de la classe, puis ``*``."""
     handler: Handler
+    """La fonction abonnée."""
     name: str
     """Nom stable, ou description d’un handler synchrone qui n’en a pas."""
     is_async: bool
+    """Il s’exécute après le commit."""
     max_attempts: int | None = None
+    """Combien d’essais avant de renoncer ; ``None`` pour ``MAX_ATTEMPTS``."""
     queue: str | None = None
+    """La file d’attente Celery ; ``None`` pour celle par défaut."""
     family: type[DomainEvent] | None = None
     """La classe dont les événements dérivent, si l’abonnement en vise plusieurs."""
     atomic: bool = True
+    """Une transaction l’entoure."""
     claim: float | None = None
+    """Secondes de réservation ; ``None`` la renouvelle tant que le handler s’exécute."""
 
     def call(self, event: DomainEvent) -> None:
         """Exécute le handler jusqu’à son terme, coroutine comprise.
@@ -49,8 +59,8 @@ class Subscription:
             result = self.handler(event)
             if inspect.isawaitable(result):
                 result = async_to_sync(_await)(result)
-        if result is not None:
-            believe(result, self.name, event)
+        if kind := what_has_not_run(result):
+            raise unfinished(result, kind, self.name, event)
 
     def distance(self, cls: type[DomainEvent]) -> int | None:
         """Renvoie à combien d’ancêtres de *cls* l’abonnement se trouve, ou ``None``."""
@@ -64,7 +74,7 @@ class Subscription:
         return same_name or self.handler == other.handler
 
     def succeeds(self, other: Subscription) -> bool:
-        """Dit si cet abonnement prend la place de *other* : même handler, ou sa redéfinition."""
+        """Dit si cet abonnement prend la place de *other* : même handler, ou sa redéfinition."""
         if (self.is_async, self.event_type) != (other.is_async, other.event_type):
             return False
         return self.handler == other.handler or self.redefines(other)
@@ -84,9 +94,11 @@ async def _await_call(handler: Handler, event: DomainEvent) -> object:
 
 
 async def _await(result: object) -> object:
-    while inspect.isawaitable(result):  # a coroutine may return a task of the same loop
-        result = await result
-    return result
+    before = None
+    # A coroutine may return a task of the same loop. A client or a pool returns itself, for ever.
+    while inspect.isawaitable(result) and result is not before:
+        before, result = result, await result
+    return None if result is before else result
 
 
 def _same(one: type, other: type) -> bool:
@@ -94,25 +106,54 @@ def _same(one: type, other: type) -> bool:
     return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
-def believe(result: object, name: str, event: DomainEvent) -> None:
-    """Refuse ce qu’un handler renvoie quand son travail reste à faire.
+def what_has_not_run(result: object) -> str | None:
+    """Nomme ce qu’un handler renvoie quand son travail reste à faire, ou ``None``."""
+    lazy = inspect.isawaitable(result) or isinstance(result, _NOT_RUN)
+    return type(result).__name__ if lazy else None
 
-    Raises:
-        UnfinishedHandlerError: un générateur, ou une coroutine que personne n’attend.
-    """
-    kind = type(result).__name__
-    if inspect.isawaitable(result):
-        cure = "Await it there, or subscribe the handler with subscribe_async"
-    elif isinstance(result, _NOT_RUN):
-        cure = "Make the handler a plain function, or consume what it makes"
-    else:
-        return
+
+def unfinished(result: object, kind: str, name: str, event: DomainEvent) -> UnfinishedHandlerError:
+    """Renvoie l’erreur d’un handler dont le corps n’a pas tourné."""
     if hasattr(result, "close"):
         result.close()  # Python would warn about a coroutine that was never awaited
-    raise UnfinishedHandlerError(
+    cure = (
+        "Await it there, or subscribe the handler with subscribe_async"
+        if inspect.isawaitable(result)
+        else "Make the handler a plain function, or consume what it makes"
+    )
+    return UnfinishedHandlerError(
         f"Handler {name} of {event.event_type} {event.event_id} returned a {kind}: "
         f"its body has not run. {cure}."
     )
+
+
+def make_subscription(
+    handler: Handler,
+    event_type: str,
+    family: type[DomainEvent] | None,
+    *,
+    is_async: bool,
+    name: str | None,
+    **options: Any,
+) -> Subscription:
+    """Renvoie l’abonnement d’un handler, une fois vérifié qu’il peut être appelé et retrouvé.
+
+    Raises:
+        SubscriptionError: le handler, son nom ou une option est refusé.
+    """
+    check_callable(handler, event_type, is_async=is_async)
+    name = handler_name(handler, event_type, given=name, is_async=is_async)
+    new = Subscription(event_type, handler, name, is_async, family=family, **options)
+    if new.max_attempts is not None and new.max_attempts < 1:
+        raise SubscriptionError(
+            f"max_attempts is {new.max_attempts} for {handler!r}, not 1 or more."
+        )
+    if new.claim is not None and (new.atomic or not new.claim > 0):
+        raise SubscriptionError(
+            f"claim is {new.claim} for {handler!r}: it is a positive number of seconds, and only "
+            "a handler subscribed with atomic=False is reserved by the clock."
+        )
+    return new
 
 
 def natural_name(handler: Handler) -> str | None:
@@ -130,7 +171,7 @@ def is_handler_name(name: object) -> bool:
 
 
 def handler_name(handler: Handler, event_type: str, *, given: str | None, is_async: bool) -> str:
-    """Renvoie le nom du handler : celui qui est donné, le sien, ou sa description.
+    """Renvoie le nom du handler : celui qui est donné, le sien, ou sa description.
 
     Raises:
         SubscriptionError: un handler asynchrone n’a pas de nom stable, ou il ne s’écrit pas.

@@ -1,4 +1,4 @@
-"""Les tâches Celery : un handler sur un événement, ou un lot de tels couples."""
+"""Les tâches Celery : un handler sur un événement, ou un lot de tels couples."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class AtLeastOnceTask(Task[Any, Any]):
 
 
 class Item(NamedTuple):
-    """Un handler à exécuter sur un événement : les arguments de la tâche."""
+    """Un handler à exécuter sur un événement : les arguments de la tâche."""
 
     payload: Any
     handler: Any
@@ -60,8 +60,9 @@ def dispatch_async_event(
     """Exécute un handler asynchrone sur un événement, dans un worker.
 
     Un échec est réessayé seul, avec un délai croissant et aléatoire, jusqu’à ``max_attempts``.
-    Un handler ou un événement inconnu de ce worker (déploiement en cours) est réessayé
-    toutes les dix minutes pendant un jour. Renoncer s’écrit au journal, au niveau ERROR.
+    Ce que ce worker ne connaît pas encore (handler, événement, valeur d’un champ) est réessayé
+    toutes les dix minutes pendant un jour. Ce qui n’est pas un événement est abandonné aussitôt.
+    Renoncer s’écrit au journal, au niveau ERROR.
 
     Args:
         payload: ce que :meth:`.DomainEvent.to_dict` a produit.
@@ -107,7 +108,7 @@ def dispatch_async_batch(
 
 
 def _after_a_lost_batch(item: Item) -> Verdict:
-    """Un essai de compté, sauf s’il était le seul permis : il n’a peut-être pas eu lieu."""
+    """Compte un essai, sauf s’il était le seul permis : il n’a peut-être pas eu lieu."""
     try:
         limit = registry.by_name(item.payload["event_type"], item.handler).max_attempts
     except (UnknownHandlerError, LookupError, TypeError):
@@ -163,7 +164,7 @@ def _items(items: Any, using: Any) -> Iterator[Item]:
 def _on_failure(
     sender: Any = None, exception: Any = None, args: Any = None, kwargs: Any = None, **_: Any
 ) -> None:
-    """Toute fin sans succès passe ici : renoncement, worker tué trop souvent, limite de temps."""
+    """Toute fin sans succès passe ici : renoncement, worker tué trop souvent, limite de temps."""
     name = getattr(sender, "name", None)
     named = dict(zip(("first", "second"), args or (), strict=False)) | (kwargs or {})
     if name == dispatch_async_event.name:

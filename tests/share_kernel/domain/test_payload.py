@@ -228,6 +228,7 @@ class TestSubclasses:
     @pytest.mark.parametrize(("kind", "value"), SUBCLASSED, ids=repr)
     def test_so_it_does_inside_what_holds_it(self, kind: Any, value: object) -> None:
         assert trip(list[kind], [value]) == [value]
+        assert trip(list[list[kind]], [[value]]) == [[value]]
         assert trip(tuple[kind, int], (value, 1)) == (value, 1)
         assert trip(frozenset[kind], frozenset([value])) == {value}
         assert trip(dict[str, list[kind]], {mark_safe("k"): [value]}) == {"k": [value]}
@@ -352,6 +353,7 @@ class TestInstants:
     @pytest.mark.parametrize("moment", MOMENTS, ids=repr)
     def test_so_it_is_inside_what_holds_it(self, moment: datetime) -> None:
         assert instants(trip(list[datetime], [moment])[0]) == instants(moment)
+        assert instants(trip(list[list[datetime]], [[moment]])[0][0]) == instants(moment)
         assert instants(trip(tuple[datetime, int], (moment, 1))[0]) == instants(moment)
         assert instants(trip(dict[str, datetime], {"k": moment})["k"]) == instants(moment)
         assert instants(trip(set[datetime], {moment}).pop()) == instants(moment)
@@ -381,6 +383,7 @@ class TestInstants:
         local = REPEATED.replace(tzinfo=None)
 
         assert trip(datetime, local) == local
+        assert trip(tuple[datetime, datetime], (local, REPEATED))[0] == local
 
     def test_an_offset_that_json_cuts_is_refused_and_named(self) -> None:
         with pytest.raises(PayloadError, match=r"field 'value' .* and would come back as"):
@@ -422,10 +425,16 @@ class Touchy(Money):
 class TestOddComparisons:
     @pytest.mark.parametrize(("kind", "value"), [(Odd, Odd.ONE), (str, Quarrelsome("x"))])
     def test_the_field_at_fault_is_named_and_not_an_odd_one(self, kind: Any, value: object) -> None:
-        cls = holding(kind)
+        fields = [("value", kind), ("seats", tuple[int, ...])]
+        namespace = {"event_type": "tests.odd"}
+        cls: Any = register_event(
+            make_dataclass("Odds", fields, bases=(DomainEvent,), namespace=namespace, frozen=True)
+        )
 
-        with pytest.raises(PayloadError, match="cannot travel: field 'after' is 'never'"):
-            travelling(cls(before="a", value=value, after="never"))  # type: ignore[call-arg]
+        with pytest.raises(PayloadError, match=r"cannot travel: field 'seats' is \[1\] and would"):
+            travelling(cls(value=value, seats=[1]))
+        with pytest.raises(PayloadError, match="cannot travel: field 'seats' is 'none': Expected"):
+            travelling(cls(value=value, seats="none"))
 
     def test_a_value_that_refuses_to_be_compared_is_named(self) -> None:
         with pytest.raises(PayloadError, match="cannot travel: field 'value' is"):
@@ -438,8 +447,11 @@ class TestOddComparisons:
             event_type = "tests.loose"
             at: datetime
             tags: list[str] = field(compare=False)
+            seats: tuple[int, ...] = ()
 
         assert travelling(Loose(at=REPEATED, tags=("a",)))["tags"] == ["a"]  # type: ignore[arg-type]
+        with pytest.raises(PayloadError, match="field 'seats' is"):
+            travelling(Loose(at=REPEATED, tags=("a",), seats=[1]))  # type: ignore[arg-type]
 
     def test_an_enumeration_of_records_keeps_its_members(self) -> None:
         class Season(Span, enum.Enum):

@@ -206,4 +206,6 @@ def test_the_list_of_handlers_shows_the_family(capsys: pytest.CaptureFixture[str
 
     call_command("list_event_handlers")
 
-    assert f"{__name__}.InvoiceEvent*" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{__name__}.InvoiceEvent*  async" in printed
+    assert "unknown" not in printed

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from src.share_kernel.domain.domain_event import PermanentFailure, RetryAfter
@@ -29,6 +31,43 @@ def test_a_permanent_failure_gives_up_at_once() -> None:
 def test_retry_after_chooses_the_delay_and_still_counts() -> None:
     assert handling.delay_after(RetryAfter(42), 1, 8) == 42
     assert handling.delay_after(RetryAfter(42), 8, 8) is None
+
+
+def test_retry_after_is_bounded_by_what_a_database_can_write() -> None:
+    assert handling.delay_after(RetryAfter(1e300), 1, 8) == handling.RETRY_AFTER_MAX
+
+
+def test_a_retry_after_that_forgot_its_seconds_is_tried_again_at_once() -> None:
+    class Careless(RetryAfter):
+        def __init__(self) -> None: ...
+
+    assert handling.delay_after(Careless(), 1, 8) == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "delay"),
+    [
+        ("12", 12),
+        (-5, 0),
+        (float("inf"), handling.RETRY_AFTER_MAX),
+        (float("nan"), 0),
+    ],
+)
+def test_whatever_a_subclass_of_retry_after_sets_is_read_as_a_delay(
+    seconds: Any, delay: float
+) -> None:
+    error = RetryAfter(1)
+    error.seconds = seconds
+    assert handling.delay_after(error, 1, 8) == delay
+
+
+@pytest.mark.parametrize("seconds", [None, "tomorrow", 10**400, b"-"])
+def test_a_retry_after_that_is_no_number_backs_off_like_another_failure(seconds: Any) -> None:
+    error = RetryAfter(1)
+    error.seconds = seconds
+    delay = handling.delay_after(error, 1, 8)
+    assert delay is not None
+    assert 0 <= delay <= handling.BACKOFF_BASE
 
 
 def test_a_deployment_is_waited_for_about_a_day() -> None:

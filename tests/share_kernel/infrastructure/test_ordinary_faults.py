@@ -485,6 +485,15 @@ OWN: dict[str, Callable[[], Exception]] = {
     "a message too large (311)": lambda: amqp.ContentTooLarge("too large", (60, 40)),
     "a full queue": lambda: MessageNacked("nacked"),
 }
+
+
+def caused_by_itself() -> Exception:
+    """Ce que fait « raise error from error »."""
+    error = RuntimeError("whatever")
+    error.__cause__ = error
+    return error
+
+
 BROKEN: dict[str, Callable[[], Exception]] = {
     "a refused connection": lambda: ConnectionRefusedError(111, "Connection refused"),
     "a time-out": lambda: TimeoutError("timed out"),
@@ -493,6 +502,7 @@ BROKEN: dict[str, Callable[[], Exception]] = {
     "a broker out of memory": lambda: redis.exceptions.OutOfMemoryError("OOM"),
     "a broker that only reads": lambda: redis.exceptions.ReadOnlyError("READONLY"),
     "an unknown error": lambda: RuntimeError("whatever"),
+    "an error that is its own cause": caused_by_itself,
 }
 
 

@@ -47,6 +47,18 @@ class TestSyncHandlers:
 
         assert seen[0] is event
 
+    def test_an_error_that_takes_no_note_goes_up_all_the_same(self) -> None:
+        error = ValueError("out of stock")
+        error.__notes__ = "no list"  # type: ignore[assignment]
+
+        def refuse(event: DomainEvent) -> None:
+            raise error
+
+        subscribe_sync(OrderPlaced, refuse)
+
+        with pytest.raises(ValueError, match="out of stock"):
+            publish_event(OrderPlaced())
+
     def test_an_error_goes_up_with_a_note_and_stops_the_next_ones(self) -> None:
         seen: list[Any] = []
         subscribe_sync(OrderPlaced, refuse)

@@ -66,6 +66,31 @@ def test_another_transport_carries_the_handlers(seen: list[Any]) -> None:
     assert seen == []
 
 
+class Breaking(Pigeon):
+    """Un transport qui ne tient pas sa promesse de ne rien lever."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        setattr(self, method, self.fail)
+
+    def fail(self, *_: Any) -> Any:
+        raise ValueError("no pigeon left")
+
+
+@pytest.mark.parametrize("method", ["is_ready", "post"])
+def test_a_transport_that_raises_loses_nothing(
+    method: str, seen: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    dispatch.send_with(Breaking(method))
+    event = OrderPlaced()
+
+    publish_event(event)
+
+    assert seen == [event]
+    assert "no pigeon left" in caplog.text
+    assert str(event.event_id) in caplog.text
+
+
 def test_what_did_not_leave_runs_here(seen: list[Any]) -> None:
     dispatch.send_with(Pigeon(loses=True))
 

@@ -126,6 +126,14 @@ class TestMessages:
             numbers = [item["payload"]["order_id"] for item in items]
             assert numbers == [str(number) for number in range(250)]
 
+    @pytest.mark.parametrize(("count", "messages"), [(100, 1), (101, 2)])
+    def test_a_message_holds_a_hundred_handlers(
+        self, seen: Seen, mailbox: Mailbox, count: int, messages: int
+    ) -> None:
+        publish_events([OrderPlaced() for _ in range(count)])
+
+        assert len(mailbox.take()) == messages
+
     def test_an_event_alone_in_a_bulk_publication_shares_nothing(
         self, seen: Seen, mailbox: Mailbox
     ) -> None:
@@ -352,8 +360,10 @@ class TestAttempt:
         failing_with(ValueError("no paper left"))
         mailbox.use(REFUSED)
 
-        assert letter_for(OrderPlaced()).run() == "REJECTED"
+        outcome = letter_for(OrderPlaced()).outcome()
 
+        assert outcome.state == "REJECTED"
+        assert outcome.result.requeue is True
         assert "no paper left" in caplog.text
         assert "Gave up" not in caplog.text
 

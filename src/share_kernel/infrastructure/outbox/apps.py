@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class OutboxConfig(AppConfig):
-    """Rend durable chaque handler asynchrone ; l’ajouter à ``INSTALLED_APPS`` suffit."""
+    """Rend durable chaque handler asynchrone ; l’ajouter à ``INSTALLED_APPS`` suffit."""
 
     name = __package__
     label = "share_kernel_outbox"

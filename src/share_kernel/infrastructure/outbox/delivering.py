@@ -1,4 +1,4 @@
-"""Livrer une ligne : la réserver, exécuter son handler, et écrire le verdict."""
+"""Livrer une ligne : la réserver, exécuter son handler, et écrire le verdict."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ TRIES = 3  # of a small write; each waits for the database’s own timeout
 
 
 def deliver_row(pk: UUID | str, using: str) -> bool:
-    """Livre une ligne si son heure est venue ; dit si un essai a eu lieu.
+    """Livre une ligne si son heure est venue ; dit si un essai a eu lieu.
 
-    L’essai est compté et validé d’abord : un handler qui tue son processus est borné aussi.
-    Puis le handler s’exécute et la ligne est soldée dans une même transaction : ce qu’il écrit
+    L’essai est compté et validé d’abord : un handler qui tue son processus est borné aussi.
+    Puis le handler s’exécute et la ligne est soldée dans une même transaction : ce qu’il écrit
     dans cette base a lieu exactement une fois. Un échec s’écrit dans une transaction neuve, car
     la base a pu mettre fin à la sienne.
     """
@@ -71,14 +71,15 @@ def _attempt(row: Any, using: str) -> Verdict:
         row.depth,
         using,
         attempts=row.attempts,
-        waits=int(row.waited.total_seconds() / SKEW_DELAY),
+        # A row that was not waiting yet is not given up at its first look-up, whatever its age.
+        waits=int(row.waited.total_seconds() / SKEW_DELAY) if row.error.startswith(WAITING) else 0,
         within=partial(_reserved, row, using),
     )
 
 
 @contextmanager
 def _reserved(row: Delivery, using: str, subscription: Subscription) -> Iterator[None]:
-    """Entoure le handler : la ligne est à lui, et soldée avec ce qu’il écrit."""
+    """Entoure le handler : la ligne est à lui, et soldée avec ce qu’il écrit."""
     if not subscription.atomic:
         with _renewed(row, using, subscription):
             yield
@@ -198,7 +199,7 @@ def _insist(write: Callable[[], int]) -> int:
 
 
 def _is_about_locks(error: DatabaseError) -> bool:
-    """Un verrou pris, une impasse ou une sérialisation : ce qui passera si l’on recommence."""
+    """Un verrou pris, une impasse ou une sérialisation : ce qui passera si l’on recommence."""
     cause = error.__cause__
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     number = error.args[0] if error.args else None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.db import connections
+from django.db import connections, transaction
 from django.utils import timezone
 
 from ...domain.domain_event import DomainEvent, DomainEventError, PayloadError, UnknownHandlerError
@@ -25,8 +25,9 @@ def enrol(batch: Batch) -> None:
     transport, using = slots.transport, batch[0].using
     awake = transport is not None and transport.is_ready()
     rows = _rows(batch, awake=awake)
-    if _insert(rows, using) < len(rows):
-        _check_conflicts(rows, using)
+    with transaction.atomic(using=using, savepoint=False):
+        if _insert(rows, using) < len(rows):
+            _check_conflicts(rows, using)
     several = any(item.payload is not batch[0].payload for item in batch)
     # Alone, deliveries run in parallel; published together, they share messages and keep an order.
     size = WAKE_SIZE if several else 1
@@ -41,7 +42,7 @@ def enrol(batch: Batch) -> None:
 def wake_ups(rows: Iterable[Delivery], using: str, size: int = 1) -> Iterator[Message]:
     """Fait les messages qui réveillent un worker pour ces lignes.
 
-    Un message ne porte que des identifiants de lignes : mauvais ou forgé, il ne peut que
+    Un message ne porte que des identifiants de lignes : mauvais ou forgé, il ne peut que
     réveiller un worker.
     """
     by_queue: dict[str | None, list[Delivery]] = {}
@@ -94,7 +95,7 @@ def _rows(batch: Batch, *, awake: bool) -> list[Delivery]:
 
 
 def _insert(rows: Sequence[Delivery], using: str) -> int:
-    """Insère les lignes nouvelles, en une requête ; renvoie combien."""
+    """Insère les lignes nouvelles, en une requête ; renvoie combien."""
     inserted = 0
 
     def count(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001  (Django calls it so)
@@ -117,16 +118,18 @@ def _check_conflicts(rows: Sequence[Delivery], using: str) -> None:
         PayloadError: un autre contenu sous le même ``event_id``, ou un nom que la base confond.
     """
     events = {row.event_id for row in rows}
-    known = Delivery.objects.using(using).filter(event_id__in=events)
+    known = list(Delivery.objects.using(using).filter(event_id__in=events))
     stored = {(str(row.event_id), row.handler): row for row in known}
     for row in rows:
         label = f"{row.event_type} {row.event_id}"
         former = stored.get((str(row.event_id), row.handler))
         if former is None:
+            twins = ", ".join(
+                repr(item.handler) for item in known if str(item.event_id) == str(row.event_id)
+            )
             raise PayloadError(
-                f"{label} is not published: the database takes handler {row.handler!r} for another "
-                "handler of this event, whose name differs only by case or accents. Rename one, or "
-                "give the column a binary collation."
+                f"{label} is not published: the database takes handler {row.handler!r} for one of "
+                f"{twins}. Rename one with name='…', or give the column a binary collation."
             )
         if former.pk != row.pk and not _same_event(former, row):
             raise PayloadError(
@@ -136,7 +139,7 @@ def _check_conflicts(rows: Sequence[Delivery], using: str) -> None:
 
 
 def _same_event(one: Delivery, other: Delivery) -> bool:
-    """Compare les événements, pas leurs textes : un ensemble s’écrit dans tout ordre."""
+    """Compare les événements, pas leurs textes : un ensemble s’écrit dans tout ordre."""
     before, after = readable(one), readable(other)
     try:
         return DomainEvent.from_dict(before) == DomainEvent.from_dict(after)

@@ -1,4 +1,4 @@
-"""La table des livraisons : une ligne par événement et par handler asynchrone, et ses états."""
+"""La table des livraisons : une ligne par événement et par handler asynchrone, et ses états."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, Self
 
 from django.apps import apps
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, models, transaction
 from django.db.models.functions import Now
@@ -32,11 +33,22 @@ NOT_SENT = "not sent: "  # and while the broker refuses its wake-up
 
 
 class DatabaseClock(Now):
-    """L’heure de la base, en UTC : celle de deux machines ne se comparent jamais."""
+    """L’heure de la base, en UTC : celle de deux machines ne se comparent jamais."""
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """Sans ``USE_TZ``, PostgreSQL écrirait une heure locale, que l’automne répète."""
+        local = "STATEMENT_TIMESTAMP()"
+        template = local if settings.USE_TZ else f"({local} AT TIME ZONE 'UTC')"
+        return self.as_sql(compiler, connection, template=template, **context)
 
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
         """MariaDB donnerait l’heure de son propre fuseau."""
         return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """SQLite compare des textes : celui-ci a autant de décimales que ceux de la table."""
+        template = "STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f000', 'NOW')"
+        return self.as_sql(compiler, connection, template=template, **context)
 
 
 def in_seconds(seconds: float) -> models.Expression:
@@ -50,7 +62,7 @@ def long_ago() -> Any:
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    """La machine à états d’une livraison : rien d’autre n’écrit d’état."""
+    """La machine à états d’une livraison : rien d’autre n’écrit d’état."""
 
     def pending(self) -> Self:
         """Renvoie ce qui n’est pas soldé, pour en lire beaucoup."""
@@ -71,18 +83,18 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.unsettled().filter(pk=row.pk, attempts=row.attempts)
 
     def claim(self, pk: uuid.UUID | str) -> Delivery | None:
-        """Réserve la ligne et compte l’essai : de N réveils simultanés, un seul gagne."""
+        """Réserve la ligne et compte l’essai : de N réveils simultanés, un seul gagne."""
         waited = DatabaseClock() - models.F("pending_since")
         started = self.unsettled().filter(pk=pk, start_after__lte=DatabaseClock())
-        row: Delivery | None = started.annotate(waited=waited).first()
-        if row is None:
-            return None
-        # A row that another worker holds is skipped, not waited for.
-        free = started.filter(attempts=row.attempts).skip_locked().values("pk")
         until = in_seconds(CLAIM)
-        row.attempts += 1
         with transaction.atomic(using=self.db):
-            claimed = started.filter(pk__in=free, attempts=row.attempts - 1).update(
+            # A row that another worker holds is skipped, not waited for. Locked first and written
+            # next: in one statement, MariaDB would wait for it all the same.
+            row: Delivery | None = started.annotate(waited=waited).skip_locked().first()
+            if row is None:
+                return None
+            row.attempts += 1
+            claimed = started.filter(attempts=row.attempts - 1).update(
                 attempts=row.attempts, sends=0, start_after=until, send_after=until
             )
         return row if claimed else None
@@ -106,7 +118,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.of(row).update(start_after=until, send_after=until)
 
     def settle(self, row: Delivery) -> int:
-        """Solde la ligne de cet essai : son handler a réussi."""
+        """Solde la ligne de cet essai : son handler a réussi."""
         return self.of(row).update(state=Delivery.State.DONE, settled_at=DatabaseClock(), error="")
 
     def postpone(self, row: Delivery, *, delay: float, attempts: int, error: str) -> int:
@@ -117,13 +129,13 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
 
     def abandon(self, row: Delivery, *, attempts: int, error: str) -> int:
-        """Abandonne la ligne de cet essai ; elle garde son erreur."""
+        """Abandonne la ligne de cet essai ; elle garde son erreur."""
         return self.of(row).update(
             state=Delivery.State.DEAD, settled_at=DatabaseClock(), attempts=attempts, error=error
         )
 
     def lease(self, limit: int) -> list[Delivery]:
-        """Prend des lignes dont le réveil est en retard ; chaque renvoi double le bail."""
+        """Prend des lignes dont le réveil est en retard ; chaque renvoi double le bail."""
         late = self.due().filter(send_after__lte=DatabaseClock()).order_by("send_after")
         with transaction.atomic(using=self.db):
             rows = list(late.defer("payload").skip_locked()[: max(limit, 0)])
@@ -139,14 +151,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return sent.exclude(error__startswith=NOT_SENT).count()
 
     def not_sent(self, ids: Iterable[uuid.UUID]) -> None:
-        """Note que le broker manquait : le bail n’a pas commencé."""
+        """Note que le broker manquait : le bail n’a pas commencé."""
         # Counted as sent, an outage would fill the window and double leases for nothing, and the
         # return of the broker would be noticed minutes later.
         rows = self.due().order_by().filter(pk__in=list(ids), sends__gt=0)
         rows.update(sends=models.F("sends") - 1, send_after=DatabaseClock())
 
     def refused(self, pk: uuid.UUID, error: str) -> None:
-        """Note pourquoi un réveil est refusé : la ligne passe derrière les autres."""
+        """Note pourquoi un réveil est refusé : la ligne passe derrière les autres."""
         self.unsettled().filter(pk=pk).update(error=NOT_SENT + error)
 
     def waiting(self) -> Self:
@@ -156,12 +168,12 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
 
     def hurry(self) -> int:
-        """Rend dues les lignes qui attendent ; renvoie combien."""
+        """Rend dues les lignes qui attendent ; renvoie combien."""
         now = DatabaseClock()
         return self.pending().update(start_after=now, send_after=now, sends=0)
 
     def replay(self) -> int:
-        """Remet en attente les lignes abandonnées ; renvoie combien."""
+        """Remet en attente les lignes abandonnées ; renvoie combien."""
         now = DatabaseClock()
         return self.filter(state=Delivery.State.DEAD).update(
             state=Delivery.State.PENDING,
@@ -174,13 +186,13 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
 
     def give_up(self, reason: str) -> int:
-        """Abandonne les lignes en attente ; celle qui s’exécute se solde d’abord."""
+        """Abandonne les lignes en attente ; celle qui s’exécute se solde d’abord."""
         return self.pending().update(
             state=Delivery.State.DEAD, error=reason, settled_at=DatabaseClock()
         )
 
     def prune(self, *, days: float, include_dead: bool) -> int:
-        """Efface les lignes soldées depuis plus de *days* jours ; jamais une ligne en attente."""
+        """Efface les lignes soldées depuis plus de *days* jours ; jamais une ligne en attente."""
         states = [Delivery.State.DONE, *([Delivery.State.DEAD] if include_dead else [])]
         count, _ = self.filter(state__in=states, settled_at__lt=in_seconds(-86400 * days)).delete()
         return count
@@ -193,7 +205,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
 
 class Delivery(models.Model):
-    """Un handler à exécuter sur un événement : boîte d’envoi, essais et rebut en une ligne.
+    """Un handler à exécuter sur un événement : boîte d’envoi, essais et rebut en une ligne.
 
     Elle existe si et seulement si la transaction qui a publié est validée.
     """

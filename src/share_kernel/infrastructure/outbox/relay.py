@@ -1,4 +1,4 @@
-"""Le relais : renvoyer les réveils restés sans effet, ou livrer lui-même."""
+"""Le relais : renvoyer les réveils restés sans effet, ou livrer lui-même."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ WINDOW = 300  # wake-ups on their way, at most
 
 
 def relay(using: str = "default", *, execute: bool = False, stop: Callable[[], bool] = bool) -> int:
-    """Traite une fois les livraisons en retard ; renvoie combien.
+    """Traite une fois les livraisons en retard ; renvoie combien.
 
-    Plusieurs relais peuvent tourner : chacun saute ce que l’autre tient.
+    Plusieurs relais peuvent tourner : chacun saute ce que l’autre tient.
 
     Args:
         using: l’alias de la base de données.
         execute: livrer ici, sans Celery ni broker, plutôt que renvoyer un réveil.
-        stop: interrogé entre deux livraisons ; ``True`` arrête là.
+        stop: interrogé entre deux livraisons ; ``True`` arrête là.
     """
     if execute:
         return _execute(using, stop)
@@ -36,8 +36,8 @@ def let_go(*, idle: bool) -> None:
     """Lâche les connexions inutilisables ou trop vieilles, sur toutes les bases, entre deux tours.
 
     Args:
-        idle: le tour n’a rien trouvé. ``CONN_MAX_AGE`` nul veut dire ici « quand rien ne
-            presse » : fermer à chaque livraison triplerait leur durée.
+        idle: le tour n’a rien trouvé ; ``CONN_MAX_AGE`` nul attend ce moment, car fermer à
+            chaque livraison triplerait leur durée.
     """
     drop_broken_connections()
     for connection in connections.all(initialized_only=True):

@@ -17,7 +17,7 @@ def deliver(ids: list[str], using: str = "default") -> None:
     """Livre des lignes du registre, si leur heure est venue.
 
     Args:
-        ids: des identifiants de :class:`.Delivery` ; tout autre contenu est ignoré.
+        ids: des identifiants de :class:`.Delivery` ; tout autre contenu est ignoré.
         using: l’alias de la base de données.
     """
     if using not in connections:

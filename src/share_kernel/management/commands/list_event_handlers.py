@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from ...domain.domain_event import UnknownEventTypeError, get_event_class
+from ...domain.event_types import event_types
 from ...infrastructure.registry import registry
 from ...infrastructure.subscriptions import Subscription
 
@@ -47,6 +48,8 @@ def _row(item: Subscription) -> dict[str, str]:
 
 
 def _is_declared(item: Subscription) -> bool:
+    if item.family:
+        return any(item.distance(cls) is not None for cls in event_types.values())
     try:
         get_event_class(item.event_type)
     except UnknownEventTypeError:

@@ -107,12 +107,11 @@ class TestActions:
 
 class TestReading:
     def test_the_list_shows_the_first_line_of_an_error(self, root: Client, row: Delivery) -> None:
-        Delivery.objects.update(error=f"ValueError: no paper left{'!' * 300}\nsecond line")
+        Delivery.objects.update(error=f"ValueError: {'!' * 300}\nsecond line")
 
         listing = root.get(LIST).content.decode()
 
-        assert "ValueError: no paper left!" in listing
-        assert "!" * 200 not in listing
+        assert f"ValueError: {'!' * 88}<" in listing
         assert "second line" not in listing
         assert "shop.order_placed" in listing
         assert "seen" in listing

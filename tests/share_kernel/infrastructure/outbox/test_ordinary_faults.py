@@ -13,7 +13,7 @@ import kombu
 import pytest
 from celery.exceptions import QueueNotFound
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, OperationalError, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from src.module.tenant.models import Tenant
@@ -44,6 +44,8 @@ from tests.share_kernel.misbehaving import (
     ENDED,
     ENDED_IN_SILENCE,
     FAILURES,
+    LEFT_OPEN,
+    LEFT_OPEN_ALONE,
     NEVER_RUN,
     NEWER,
     SOUND,
@@ -54,6 +56,7 @@ from tests.share_kernel.misbehaving import (
     Stop,
     StrRaises,
     Work,
+    never_leaves_an_atomic_in_a_callback,
     newer_payload,
     raising,
     swallows_in_a_coroutine,
@@ -112,6 +115,49 @@ def has_failed_once(event: DomainEvent, after: Seen, *, error: str = "") -> None
     assert error in first.error
     assert row("second").state == "done"
     assert after == [event]
+
+
+def nothing_is_open() -> bool:
+    return transaction.get_autocommit() and not connection.in_atomic_block
+
+
+class TestLeftOpen:
+    """A : le handler laisse une transaction ouverte ; la suite n’y est pas prise."""
+
+    @pytest.mark.parametrize(
+        ("handler", "atomic"),
+        [(item, True) for item in LEFT_OPEN] + [(item, False) for item in LEFT_OPEN_ALONE],
+    )
+    def test_it_has_failed_and_the_next_is_committed(
+        self, handler: Handler, after: Seen, caplog: pytest.LogCaptureFixture, *, atomic: bool
+    ) -> None:
+        event = publish_with(handler, after, atomic=atomic)
+
+        assert relay(execute=True) == 2
+
+        assert nothing_is_open()
+        has_failed_once(event, after)
+        assert not Tenant.objects.exists()
+        assert said_at(logging.WARNING, caplog, "first", str(event.event_id))
+
+    def test_the_error_names_the_database(self, after: Seen) -> None:
+        publish_with(LEFT_OPEN[0], after)
+
+        relay(execute=True)
+
+        assert "left a transaction open on default" in row("first").error
+
+    def test_a_callback_that_does_is_logged(
+        self, after: Seen, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        event = publish_with(never_leaves_an_atomic_in_a_callback, after)
+
+        assert relay(execute=True) == 2
+
+        assert nothing_is_open()
+        assert (row("first").state, row("second").state) == ("done", "done")
+        assert not Tenant.objects.exists()
+        assert said_at(logging.ERROR, caplog, "callback", "first", str(event.event_id))
 
 
 class TestUndone:
@@ -182,6 +228,12 @@ ANY_END_OR_NO_TRANSACTION = ANY_END | ENDED | ENDED_IN_SILENCE
 class TestBadEnds:
     """B : quoi que lève un handler, sa ligne a un verdict, et le relais continue."""
 
+    @pytest.fixture(autouse=True)
+    def _much_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Une commande qui tourne ferait sinon l’essai suivant, sur une machine lente."""
+        monkeypatch.setattr("random.uniform", max)
+        monkeypatch.setattr(handling, "BACKOFF_BASE", 600)
+
     @pytest.mark.parametrize(
         "handler", [*ANY_END.values(), *ENDED.values()], ids=[*ANY_END, *ENDED]
     )
@@ -196,11 +248,7 @@ class TestBadEnds:
         assert said_at(logging.WARNING, caplog, "first", str(event.event_id))
 
     @pytest.mark.parametrize("handler", ANY_END.values(), ids=ANY_END)
-    def test_the_command_goes_on(
-        self, handler: Handler, after: Seen, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("random.uniform", max)  # else it may run again meanwhile
-        monkeypatch.setattr(handling, "BACKOFF_BASE", 600)
+    def test_the_command_goes_on(self, handler: Handler, after: Seen) -> None:
         event = publish_with(handler, after)
 
         run("relay_events", "--execute", "--once")
@@ -767,9 +815,19 @@ class TestWrittenByNewerCode:
         assert len(after) == 1
         assert (row("h").state, row("h").attempts, row("h").error) == ("done", 1, "")
 
-    def test_it_is_given_up_after_a_day(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_an_old_row_waits_too_at_its_first_look_up(self) -> None:
         write_payload(newer_payload(NEWER["a new member of an enum"]))
         Delivery.objects.update(pending_since=timezone.now() - timedelta(days=2))
+
+        relay(execute=True)
+
+        assert (row("h").state, row("h").attempts) == ("pending", 0)
+
+    def test_it_is_given_up_after_a_day(self, caplog: pytest.LogCaptureFixture) -> None:
+        write_payload(newer_payload(NEWER["a new member of an enum"]))
+        relay(execute=True)
+        Delivery.objects.update(pending_since=timezone.now() - timedelta(days=2))
+        bring_forward()
 
         relay(execute=True)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.test import Client
@@ -453,6 +454,9 @@ class TestAdmin:
         self, seen: Seen, right: str, state: str
     ) -> None:
         user = User.objects.create_user("clerk", is_staff=True)
+        ContentType.objects.clear_cache()  # the database was emptied since
+        kind = ContentType.objects.get_for_model(Delivery)
+        Permission.objects.get_or_create(codename=right, content_type=kind)
         user.user_permissions.add(Permission.objects.get(codename=right))
         clerk = Client()
         clerk.force_login(user)

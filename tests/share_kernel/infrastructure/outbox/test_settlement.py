@@ -345,6 +345,11 @@ class TestReplay:
         assert f"will be replayed: {count}." in self.run(option, value)
         assert only().state == ("pending" if count else "dead")
 
+    @pytest.mark.parametrize("option", ["--handler", "--event-type"])
+    def test_an_empty_choice_chooses_nothing(self, dead: Delivery, option: str) -> None:
+        assert "will be replayed: 0." in self.run("--all", option, "")
+        assert only().state == "dead"
+
     def test_chooses_rows_by_their_identifiers(self, dead: Delivery) -> None:
         publish_events([OrderPlaced(), OrderPlaced()])
         Delivery.objects.update(state="dead")
@@ -400,3 +405,16 @@ class TestRelayCommand:
 
         assert "The relay cannot use the database default" in caplog.text
         assert "closed the connection" in caplog.text
+
+
+def test_a_delay_that_no_database_can_write_is_shortened() -> None:
+    def wait(event: DomainEvent) -> None:
+        raise RetryAfter(1e300, "closed for ever")
+
+    subscribe_async(OrderPlaced, wait, name="wait")
+    publish_event(OrderPlaced())
+    relay(execute=True)
+
+    row = only()
+    assert (row.state, row.attempts) == ("pending", 1)
+    assert row.start_after > timezone.now() + timedelta(days=300)

@@ -82,3 +82,18 @@ def test_a_dead_row_alarms_who_asks_for_it(args: list[str], code: int) -> None:
 
     assert status(*args)[1] == code
     assert status(*args, "--fail-if-older-than", "1")[1] == code
+
+
+def test_each_row_that_waits_is_counted_under_one_reason() -> None:
+    past, later = timezone.now() - timedelta(hours=1), timezone.now() + timedelta(hours=1)
+    waits = "waits for a deployment: x"
+    told = [("", past), ("", later), (waits, past), (waits, later), ("not sent: y", past)]
+    for row, (error, start_after) in zip(Delivery.objects.all(), told, strict=True):
+        row.state, row.error, row.start_after = "pending", error, start_after
+        row.save()
+
+    (group,) = json.loads(status("--json")[0])
+
+    assert group["why"].startswith(
+        "1 due, 1 to be tried again, or running, 2 waiting for a deployment, 1 not sent: waits for"
+    )

@@ -79,7 +79,7 @@ class TestReserved:
     @pytest.fixture(autouse=True)
     def _soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for module in (models, delivering):
-            monkeypatch.setattr(module, "CLAIM", 0.3)
+            monkeypatch.setattr(module, "CLAIM", 2.0)
 
     def test_it_runs_once_while_its_process_lives(self) -> None:
         """Trois réservations de long, et un rival qui essaie sans cesse."""

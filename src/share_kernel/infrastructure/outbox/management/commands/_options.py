@@ -1,4 +1,4 @@
-"""Ce que les commandes du registre lisent de leurs options : une faute tient en une ligne."""
+"""Ce que les commandes du registre lisent de leurs options : une faute tient en une ligne."""
 
 from __future__ import annotations
 

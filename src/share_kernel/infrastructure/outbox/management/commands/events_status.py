@@ -14,6 +14,7 @@ from ...models import NOT_SENT, WAITING, DatabaseClock, Delivery
 from ._options import add_database, seconds
 
 _REASON = 200  # characters
+_WAITING, _NOT_SENT = Q(error__startswith=WAITING), Q(error__startswith=NOT_SENT)
 
 
 class Command(BaseCommand):
@@ -36,7 +37,7 @@ class Command(BaseCommand):
         add_database(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Écrit l’état sur la sortie standard ; le code de sortie sert à une surveillance."""
+        """Écrit l’état sur la sortie standard ; le code de sortie sert à une surveillance."""
         rows = _status(options["database"])
         if options["json"]:
             self.stdout.write(json.dumps(rows, indent=2))
@@ -70,9 +71,9 @@ def _status(using: str) -> list[dict[str, Any]]:
         .annotate(
             count=Count("pk"),
             age=DatabaseClock() - Min("pending_since"),
-            due=Count("pk", filter=Q(start_after__lte=DatabaseClock())),
-            waiting=Count("pk", filter=Q(error__startswith=WAITING)),
-            not_sent=Count("pk", filter=Q(error__startswith=NOT_SENT)),
+            waiting=Count("pk", filter=_WAITING),
+            not_sent=Count("pk", filter=_NOT_SENT),
+            due=Count("pk", filter=Q(start_after__lte=DatabaseClock()) & ~_WAITING & ~_NOT_SENT),
             reason=Max("error"),
         )
         .order_by("state", "handler")
@@ -94,13 +95,12 @@ def _why(group: Mapping[str, Any]) -> str:
     reason = group["reason"].partition("\n")[0][:_REASON]
     if group["state"] != Delivery.State.PENDING:
         return str(reason)
-    waiting, not_sent = group["waiting"], group["not_sent"]
-    later = group["count"] - group["due"] - waiting
+    later = group["count"] - group["due"] - group["waiting"] - group["not_sent"]
     counts = {
-        "due": group["due"] - not_sent,
+        "due": group["due"],
         "to be tried again, or running": later,
-        "waiting for a deployment": waiting,
-        "not sent": not_sent,
+        "waiting for a deployment": group["waiting"],
+        "not sent": group["not_sent"],
     }
     told = ", ".join(f"{count} {what}" for what, count in counts.items() if count > 0)
     return f"{told}: {reason}" if reason else told

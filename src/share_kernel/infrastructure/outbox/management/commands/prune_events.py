@@ -11,7 +11,7 @@ from ._options import add_database, days
 
 
 class Command(BaseCommand):
-    """Efface les livraisons faites depuis assez longtemps ; jamais une livraison en attente."""
+    """Efface les livraisons faites depuis assez longtemps ; jamais une livraison en attente."""
 
     help = "Delete settled deliveries. A pending one is never deleted."
 

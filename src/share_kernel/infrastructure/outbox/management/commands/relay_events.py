@@ -60,16 +60,17 @@ class Command(BaseCommand):
         self.stdout.write(f"{total} relayed.")
 
     def _once(self, using: str, *, execute: bool, stop: threading.Event) -> int | None:
-        """Renvoie combien de livraisons, ou ``None`` si la base a échoué : elle peut redémarrer."""
+        """Renvoie combien de livraisons, ou ``None`` si la base a échoué : elle peut redémarrer."""
         try:
             count = relay(using, execute=execute, stop=stop.is_set)
-        except (DatabaseError, InterfaceError) as error:
+            let_go(idle=not count)
+        except Exception as error:  # whatever it is, the next turn may be well
             logger.warning(
                 "The relay cannot use the database %s, it will try again: %s",
                 using,
                 describe(error),
+                exc_info=None if isinstance(error, DatabaseError | InterfaceError) else error,
             )
             connections[using].close()
             return None
-        let_go(idle=not count)
         return count

@@ -12,7 +12,7 @@ from ._options import add_database, identifier
 
 
 class Command(BaseCommand):
-    """Remet en attente des livraisons abandonnées ; leurs essais repartent de zéro."""
+    """Remet en attente des livraisons abandonnées ; leurs essais repartent de zéro."""
 
     help = "Revive dead deliveries: their attempts start again from zero."
 
@@ -39,7 +39,7 @@ class Command(BaseCommand):
             "handler": options["handler"],
             "pk__in": options["id"],
         }
-        filters = {name: value for name, value in chosen.items() if value}
+        filters = {name: value for name, value in chosen.items() if value is not None}
         waiting = options["waiting"]
         if not filters and not options["all"] and not waiting:
             raise CommandError(

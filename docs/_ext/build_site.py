@@ -1,6 +1,6 @@
 """Construit le site français et anglais, côte à côte, dans ``build/site``.
 
-``apercu`` ne reconstruit que ce qui a changé et montre les avertissements sans échouer : c’est
+``preview`` ne reconstruit que ce qui a changé et montre les avertissements sans échouer : c’est
 ce que ``make serve`` relance à chaque changement.
 """
 
@@ -14,13 +14,13 @@ import time
 from pathlib import Path
 
 import catalogues
-import hebergement
+import hosting
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "build" / "site"
 STATIC = ROOT / "docs" / "_static"
 DOCTREES = ROOT / "build" / "doctrees"  # apart from the site: it is not published
-LANGUAGES = hebergement.LANGUAGES
+LANGUAGES = hosting.LANGUAGES
 STRICT = ("-W", "--keep-going")  # a warning fails the build
 
 
@@ -41,7 +41,7 @@ def build(options: tuple[str, ...]) -> list[str]:
     builds = {language: start(language, options) for language in LANGUAGES}
     failed = [language for language, build in builds.items() if build.wait() != 0]
     if not failed:
-        hebergement.write_root(SITE, hebergement.public_address())
+        hosting.write_root(SITE, hosting.public_address())
         shutil.copy(STATIC / "favicon.svg", SITE / "favicon.svg")
     return failed
 
@@ -79,4 +79,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(preview() if sys.argv[1:] == ["apercu"] else main())
+    sys.exit(preview() if sys.argv[1:] == ["preview"] else main())

@@ -1,7 +1,7 @@
 """Recherche qui ignore les accents et les mots de question.
 
 « repartition » trouve « répartition » ; « comment » ne compte pas.
-Le classement, le même dans les deux langues, est dans ``recherche.js``.
+Le classement, le même dans les deux langues, est dans ``search.js``.
 """
 
 from __future__ import annotations

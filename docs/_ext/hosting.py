@@ -32,7 +32,7 @@ def public_address() -> str:
 
 def write_root(site: Path, url: str) -> None:
     """Écrit ce que les deux langues partagent : accueil, page 404, index et en-têtes."""
-    for template, name in (("accueil.html", "index.html"), ("introuvable.html", "404.html")):
+    for template, name in (("home.html", "index.html"), ("not_found.html", "404.html")):
         page = (HERE / template).read_text(encoding="utf-8")
         page = page.replace("{{ site }}", url).replace("{{ path }}", urlsplit(url).path)
         (site / name).write_text(page, encoding="utf-8")

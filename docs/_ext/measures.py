@@ -1,8 +1,8 @@
 """Les mesures de la dernière exécution enregistrée de ``make bench``, dans une page.
 
-``{graphique} groupe`` en fait un dessin, ``{mesures} groupe`` un tableau par nombre de handlers,
-``{bornes}`` le tableau de ce que le bus doit tenir, ``{conditions}`` la phrase qui dit ce qui
-tournait. Les rôles ``{rapport}`` et ``{inverse}`` citent un rapport par sa clé.
+``{plot} groupe`` en fait un dessin, ``{measures} groupe`` un tableau par nombre de handlers,
+``{targets}`` le tableau de ce que le bus doit tenir, ``{conditions}`` la phrase qui dit ce qui
+tournait. Les rôles ``{ratio}`` et ``{inverse}`` citent un rapport par sa clé.
 Les noms viennent du banc : ils sont traduits, ou du code entre accents graves.
 """
 
@@ -23,7 +23,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.locale import _
 from sphinx.util.docutils import SphinxDirective, SphinxRole
-from tableaux import named, paragraph, table
+from tables import named, paragraph, table
 
 RUN = Path(__file__).resolve().parents[1] / "_data" / "bench.json"
 Row = dict[str, Any]
@@ -177,7 +177,7 @@ class Plot(SphinxDirective):
             panel(list(of_one), scale, f"{name}-{position}", self.config.language)
             for position, (_key, of_one) in enumerate(together)
         ]
-        return [nodes.raw("", f'<div class="graphique">{"".join(panels)}</div>', format="html")]
+        return [nodes.raw("", f'<div class="plot">{"".join(panels)}</div>', format="html")]
 
 
 class Scale:
@@ -219,10 +219,10 @@ def panel(rows: list[Row], scale: Scale, name: str, language: str) -> str:
 def mark(row: Row, y: int, scale: Scale, language: str) -> str:
     """Dessine une mesure : son nom, sa marque, sa valeur ; la nôtre est pleine et en gras."""
     x, value = scale(row["ratio"]), number(row["ratio"], language)
-    shape, style = f'<circle class="mesure" cx="{x}" cy="{y}" r="4"/>', ""
+    shape, style = f'<circle class="measure" cx="{x}" cy="{y}" r="4"/>', ""
     if row["target"] is not None:
         value += f" ({target(row, language)})"
-        diamond = '<path class="mesure" d="M-7 0 0-7 7 0 0 7Z"/>'
+        diamond = '<path class="measure" d="M-7 0 0-7 7 0 0 7Z"/>'
         shape = f'<svg x="{x}" y="{y}" overflow="visible">{diamond}</svg>'
         style = ' class="bus" font-weight="bold"'
     return (
@@ -233,10 +233,10 @@ def mark(row: Row, y: int, scale: Scale, language: str) -> str:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    app.add_role("rapport", Ratio())
+    app.add_role("ratio", Ratio())
     app.add_role("inverse", Inverse())
     app.add_directive("conditions", Conditions)
-    app.add_directive("mesures", Measures)
-    app.add_directive("bornes", Targets)
-    app.add_directive("graphique", Plot)
+    app.add_directive("measures", Measures)
+    app.add_directive("targets", Targets)
+    app.add_directive("plot", Plot)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

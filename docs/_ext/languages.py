@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from docutils import nodes
-from hebergement import LANGUAGES
-from metadonnees import address, site_of
-from recherche import without_accents
+from hosting import LANGUAGES
+from metadata import address, site_of
+from search import without_accents
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
