@@ -21,7 +21,7 @@ from .measuring import Case, Row, compare, measure
 LOOK_UP, LOOP = "a `dict` look-up", "a plain loop"
 
 # How many handlers, what the ratio is to, and the ratio that publish_event has to hold.
-COUNTS = [(0, LOOK_UP, 1.5), (1, LOOP, 5.0), (10, LOOP, 1.9), (100, LOOP, 1.15)]
+COUNTS = [(0, LOOK_UP, 1.5), (1, LOOP, 5.5), (10, LOOP, 2.3), (100, LOOP, 1.3)]
 NAMES = {
     "publish": "`publish_event`",
     "pyee": "`pyee`",
