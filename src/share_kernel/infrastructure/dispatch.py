@@ -149,7 +149,8 @@ def send_or_run(batch: Batch) -> None:
             batch = [unsent.item for unsent in transport.post(messages_for(batch))]
     except Exception as error:  # it breaks its promise: what left may run twice
         about = identify(batch[0].payload)
-        logger.exception("The transport failed on %s, run here: %s", about, describe(error))
+        text = describe(error)
+        logger.error("The transport failed on %s, run here: %s", about, text, exc_info=error)
     run_here(batch)
 
 

@@ -1,4 +1,4 @@
-"""Les transactions qu’un handler ouvre : il les ferme, ou elles sont annulées."""
+"""Les transactions qu’un handler ouvre : il les ferme, ou elles sont annulées."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _blocks(connection: Any) -> list[Any]:
 
 
 def _roll_back(connection: Any, depth: int) -> bool:
-    """Annule ce qui est ouvert au-delà de *depth* blocs ; dit s’il y en avait."""
+    """Annule ce qui est ouvert au-delà de *depth* blocs ; dit s’il y en avait."""
     left = _blocks(connection)[depth:]
     for block in reversed(left):
         block.__exit__(UnfinishedHandlerError, UnfinishedHandlerError(), None)

@@ -212,7 +212,7 @@ def _is_about_locks(error: DatabaseError) -> bool:
 
 
 def go_on_after(error: BaseException, pk: UUID | str, using: str) -> None:
-    """Écrit au journal ce qu’aucun verdict ne dit ; la ligne suivante a une connexion neuve.
+    """Écrit au journal ce qu’aucun verdict ne dit ; la ligne suivante a une connexion neuve.
 
     Raises:
         BaseException: *error*, si la base ne répond plus.
