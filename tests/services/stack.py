@@ -21,7 +21,7 @@ from kombu import Connection
 from .databases import ask_mariadb, ask_postgresql
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE = 45.0  # seconds of an idle machine; nothing here is meant to take so long
+DEADLINE = 120.0  # seconds of an idle machine; nothing here is meant to take so long
 
 SCRIPT = """
 import django

@@ -133,8 +133,9 @@ def _look_up(
 
 
 def _address_fault(payload: Any, handler: Any, depth: Any, using: Any) -> str | None:
-    if not isinstance(payload, dict) or not is_wire_name(payload.get("event_type")):
-        return "a payload is a mapping that names its event_type"
+    kind = payload.get("event_type") if isinstance(payload, dict) else None
+    if not is_wire_name(kind):
+        return f"a payload is a mapping that names its event_type; this one has {kind!r:.100}"
     if not _is_uuid(payload.get("event_id")):
         return f"field 'event_id' is missing or is no UUID: {payload.get('event_id')!r:.100}"
     version = payload.get("event_version", 1)
