@@ -40,15 +40,13 @@ def patience(seconds: float = DEADLINE) -> float:
     return seconds * max(1.0, load / (os.cpu_count() or 1))
 
 
-def eventually(
-    condition: Callable[[], Any], what: str, deadline: float = DEADLINE, every: float = 0.05
-) -> Any:
+def eventually(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:
     """Attend que *condition* soit vraie, et renvoie sa valeur."""
     start = time.monotonic()
     while not (value := condition()):
         limit = patience(deadline)
         assert time.monotonic() < start + limit, f"{what}: not in {limit:.0f} s"
-        time.sleep(every)
+        time.sleep(0.05)
     return value
 
 
