@@ -25,6 +25,7 @@ _VALID: dict[str, Callable[[Any], bool]] = {
     "BREAKER_SECONDS": lambda value: type(value) in (int, float) and value >= 0,
     "LOG_PAYLOAD": lambda value: type(value) is bool,
     "CHECK_PAYLOADS": lambda value: value is None or type(value) is bool,
+    "KEEP_DONE": lambda value: type(value) in (int, float) and value >= 0,
 }
 _BROKER_SETTINGS = ("CELERY_BROKER_URL", "CELERY_BROKER_WRITE_URL", "BROKER_URL")
 _FAIL_FAST: dict[str | None, tuple[str, ...]] = {

@@ -28,8 +28,8 @@ from src.share_kernel.domain.domain_event import (
     SubscriptionError,
 )
 from src.share_kernel.infrastructure.event_bus import publish_event, publish_events, subscribe_async
-from src.share_kernel.infrastructure.outbox.delivering import deliver_row
 from tests.share_kernel.events import OrderPlaced
+from tests.share_kernel.one_row import deliver_row
 
 from .conftest import OpenRegister, mariadb_service
 from .databases import connect_to_mariadb, mariadb_database

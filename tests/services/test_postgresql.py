@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from src.module.accounting.models import LedgerEntry
 from src.share_kernel.infrastructure.event_bus import publish_event, publish_events, subscribe_async
-from src.share_kernel.infrastructure.outbox.delivering import deliver_row
 from tests.share_kernel.events import OrderPlaced
+from tests.share_kernel.one_row import deliver_row
 
 from .conftest import OpenRegister
 from .registers import Register, in_parallel

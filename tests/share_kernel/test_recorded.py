@@ -18,10 +18,10 @@ from django.utils import timezone
 
 from src.share_kernel.domain.domain_event import DomainEvent, register_event
 from src.share_kernel.infrastructure.event_bus import publish_event, subscribe_async
-from src.share_kernel.infrastructure.outbox.delivering import deliver_row
 from src.share_kernel.infrastructure.outbox.models import Delivery
 from src.share_kernel.infrastructure.outbox.relay import relay
 from tests.share_kernel.conftest import MemoryBroker
+from tests.share_kernel.one_row import deliver_row
 
 Take = Callable[[str], list[Any]]
 Receive = Callable[[str], None]

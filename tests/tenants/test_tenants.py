@@ -161,7 +161,7 @@ def test_one_relay_serves_both_tenants_around_failures(two_tenants: Project, num
 def test_the_schema_is_restored_after_each_handler(two_tenants: Project, number: str) -> None:
     seen = two_tenants.run(
         f"""
-        from src.share_kernel.infrastructure.outbox.delivering import deliver_row
+        from tests.share_kernel.one_row import deliver_row
         seen = []
         for reason in ("customer", "python", "sql"):
             approve("alpha", f"{number}-{{reason}}", email=f"{{reason}}@example.org")

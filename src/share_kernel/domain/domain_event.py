@@ -9,7 +9,7 @@ import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Self, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from . import declaration, payload
 from .causation import current_cause
@@ -27,6 +27,7 @@ from .errors import (
     UnknownHandlerError,
 )
 from .event_types import event_types, get_event_class
+from .identifiers import uuid7
 
 __all__ = [
     "DomainEvent",
@@ -70,7 +71,7 @@ class DomainEvent:
     event_type: ClassVar[str]
     event_version: ClassVar[int] = 1
 
-    event_id: UUID = field(default_factory=uuid4)
+    event_id: UUID = field(default_factory=uuid7)
     """Identifiant unique de ce fait."""
     correlation_id: UUID = _UNSET
     """Commun à tous les événements d’une même chaîne ; par défaut, *event_id*."""

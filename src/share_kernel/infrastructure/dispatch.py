@@ -25,6 +25,8 @@ class Dispatch:
     subscription: Subscription
     depth: int
     using: str
+    key: str | None = None
+    """Sa clé d’ordre, s’il en a une."""
     planned_at: float = field(default_factory=time.monotonic)
 
 

@@ -14,6 +14,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "BREAKER_SECONDS": 5,
     "LOG_PAYLOAD": True,
     "CHECK_PAYLOADS": None,
+    "KEEP_DONE": 30,
 }
 
 

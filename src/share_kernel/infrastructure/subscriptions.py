@@ -46,6 +46,10 @@ class Subscription:
     """Une transaction l’entoure."""
     claim: float | None = None
     """Secondes de réservation ; ``None`` la renouvelle tant que le handler s’exécute."""
+    ordering_key: str | None = None
+    """L’attribut de l’événement sous lequel ses livraisons se suivent."""
+    on_dead: str = "release"
+    """Une livraison abandonnée libère sa clé (``release``) ou la retient (``hold``)."""
 
     def call(self, event: DomainEvent) -> None:
         """Exécute le handler jusqu’à son terme, coroutine comprise.

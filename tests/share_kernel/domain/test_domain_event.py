@@ -43,7 +43,7 @@ class TestEnvelope:
 
         event = OrderShipped(order_id="o-1")
 
-        assert event.event_id.version == 4
+        assert event.event_id.version == 7
         assert before <= event.occurred_at <= datetime.now(UTC)
         assert event.occurred_at.tzinfo is UTC
         assert event.tenant_id is None

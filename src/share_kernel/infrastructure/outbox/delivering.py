@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,42 +14,203 @@ from uuid import UUID
 
 from django.db import DatabaseError, OperationalError, connections, transaction
 
-from ...domain.domain_event import UnfinishedHandlerError
-from ..handling import SKEW_DELAY, NotStarted, TooManyAttemptsError, Verdict, attempt
+from ...domain.domain_event import UnfinishedHandlerError, UnknownHandlerError
+from ..callbacks import is_stop
+from ..handling import SKEW_DELAY, NotStarted, TooManyAttemptsError, Verdict, Within, attempt
 from ..logs import ERROR_LENGTH, describe, identify, log_again, log_given_up, logger
+from ..registry import registry
 from ..subscriptions import Subscription
 from .models import CLAIM, WAITING, Delivery
 
+BATCH = 100  # rows that are reserved at once
 TRIES = 3  # of a small write; each waits for the database’s own timeout
 
 
-def deliver_row(pk: UUID | str, using: str) -> bool:
-    """Livre une ligne si son heure est venue ; dit si un essai a eu lieu.
+def deliver_due(
+    using: str,
+    ids: Sequence[UUID] | None = None,
+    *,
+    stop: Callable[[], bool] = bool,
+    goes_on: bool = False,
+) -> int:
+    """Réserve des lignes dues et les livre une à une ; renvoie combien d’essais.
 
-    L’essai est compté et validé d’abord : un handler qui tue son processus est borné aussi.
-    Puis le handler s’exécute et la ligne est soldée dans une même transaction : ce qu’il écrit
-    dans cette base a lieu exactement une fois. Un échec s’écrit dans une transaction neuve, car
-    la base a pu mettre fin à la sienne.
+    Args:
+        using: l’alias de la base de données.
+        ids: celles que l’on désigne, puis celles que leur fin libère ; sinon les plus anciennes.
+        stop: interrogé entre deux livraisons ; ``True`` rend ce qui reste.
+        goes_on: poursuivre après la demande d’arrêt d’un handler, dans un processus à soi.
     """
-    try:
-        row = Delivery.objects.using(using).claim(pk)
-    except OperationalError as error:
-        if not _is_about_locks(error):
+    end, began, count = time.monotonic() + CLAIM / 2, None, 0
+    while (ids is None or ids) and time.monotonic() < end and not stop():
+        try:
+            rows = Delivery.objects.using(using).reserve(BATCH, ids, before=began)
+        except OperationalError as error:
+            if not _is_about_locks(error):
+                raise
+            logger.info("The register is busy, it will be tried again: %s", error)
+            break
+        if not rows:
+            break
+        began = began or rows[0].now  # what fails at once is for the next turn
+        batch = _Batch(rows, using, stop, goes_on=goes_on)
+        count += batch.deliver()
+        ids = ids and batch.handed
+    return count
+
+
+class _Batch:
+    """Des lignes réservées, livrées une à une, chacune dans sa transaction.
+
+    Réserver n’est pas essayer : la transaction qui solde une ligne compte l’essai de la suivante.
+    Il y a un commit par livraison, et un processus tué n’use que l’essai de la ligne en cours.
+    """
+
+    def __init__(
+        self,
+        rows: list[Delivery],
+        using: str,
+        stop: Callable[[], bool],
+        *,
+        goes_on: bool,
+    ) -> None:
+        self.using, self.stop, self.goes_on = using, stop, goes_on
+        self.end = time.monotonic() + CLAIM / 2  # past it, a rival may soon hold the others
+        self.objects = Delivery.objects.using(using)
+        self.queue = deque(rows)
+        self.left: list[Delivery] = []  # to give back: what its key holds back
+        self.counted: Delivery | None = self.queue.popleft()  # its attempt is, it has not begun
+        self.handed: list[UUID] = []
+
+    def deliver(self) -> int:
+        """Livre ce que le temps de la réservation permet ; renvoie combien d’essais."""
+        count = 0
+        try:
+            while row := self._next():
+                try:
+                    count += self._deliver(row)
+                except BaseException as error:
+                    stops = is_stop(error)
+                    if not isinstance(error, Exception) and not (stops and self.goes_on):
+                        raise
+                    go_on_after(error, row.pk, self.using)
+                    count += stops  # else no verdict is written: nothing to hurry for
+        finally:
+            self._give_back_rest()
+        return count
+
+    def _next(self) -> Delivery | None:
+        row, self.counted = self.counted or self._count_following(), None
+        return row
+
+    def _count_following(self) -> Delivery | None:
+        while self.queue and not self.stop() and time.monotonic() < self.end:
+            row = self.queue.popleft()
+            if self.objects.start(row):
+                return row
+            self._leave_line(row)  # a rival may have it
+        return None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Une transaction, qui compte aussi l’essai de la ligne suivante."""
+        following = None
+        try:
+            with transaction.atomic(using=self.using):
+                yield
+                following = self._count_following()
+        except BaseException:
+            if following:
+                following.attempts -= 1
+                self.queue.appendleft(following)
             raise
-        logger.info("Delivery %s is busy, it will be tried again: %s", pk, error)
-        return False
-    if row is None:
-        return False
-    try:
-        verdict = _attempt(row, using)
-    except NotStarted as error:
-        _give_back(row, error, using)
-        return False
-    if verdict.error:
-        _write(row, verdict, using)
-    if verdict.stop:
-        raise verdict.stop
-    return True
+        self.counted = following
+
+    @contextmanager
+    def _reserved(self, row: Delivery, subscription: Subscription) -> Iterator[None]:
+        """Entoure le handler : la ligne est à lui, et soldée avec ce qu’il écrit."""
+        if not subscription.atomic:
+            self._give_back_rest()  # it may outlive their reservation
+            with _renewed(row, self.using, subscription):
+                yield
+            _settle(row, self.using)
+            return
+        started = False
+        try:
+            with self._transaction():
+                if not self.objects.lock(row):
+                    raise NotStarted
+                started = True
+                yield
+                _settle(row, self.using)
+        except DatabaseError as error:
+            if started:
+                raise
+            raise NotStarted from error
+
+    def _deliver(self, row: Delivery) -> bool:
+        """Livre une ligne ; dit si un essai a eu lieu."""
+        try:
+            verdict = _attempt(row, self.using, partial(self._reserved, row))
+        except NotStarted as error:
+            self._leave_line(row)
+            _give_back(row, error, self.using)
+            return False
+        holds = verdict.error is not None and (verdict.delay is not None or _holds_dead(row))
+        if holds:
+            self._leave_line(row)
+        if verdict.error:
+            self._write(row, verdict, holds=holds)
+        if row.key is not None and not holds and not self._line_of(row):
+            self.handed += self.objects.hand_over(row.handler, row.key)
+        if verdict.stop:
+            raise verdict.stop
+        return True
+
+    def _write(self, row: Delivery, verdict: Verdict, *, holds: bool) -> None:
+        """Écrit un échec, et le journal quoi que la base réponde."""
+        drop_broken_connections()
+        error, payload = _error_text(row, verdict), readable(row)
+        if verdict.delay is None:
+            change = partial(self.objects.abandon, row, error=error, holds=holds)
+        else:
+            change = partial(self.objects.postpone, row, error=error, delay=verdict.delay)
+
+        def write() -> int:
+            with self._transaction():
+                return change(attempts=verdict.attempts)
+
+        try:
+            if not _insist(write):
+                logger.warning("Delivery %s was taken by another process meanwhile.", row.pk)
+        finally:
+            if verdict.delay is None:
+                log_given_up(payload, row.handler, verdict.error)
+            else:
+                log_again(payload, row.handler, verdict.label, verdict.delay, verdict.error)
+
+    def _line_of(self, row: Delivery) -> list[Delivery]:
+        """Renvoie ce qui reste à livrer sous la clé de la ligne."""
+        if row.key is None:
+            return []
+        rows = [self.counted, *self.queue] if self.counted else self.queue
+        return [other for other in rows if (other.handler, other.key) == (row.handler, row.key)]
+
+    def _leave_line(self, row: Delivery) -> None:
+        """Ce qui suit sous la même clé attendra : la ligne n’est pas finie."""
+        held = self._line_of(row)
+        self.left += held
+        self.queue = deque(other for other in self.queue if other not in held)
+
+    def _give_back_rest(self) -> None:
+        """Rend ce qui n’a pas commencé ; au pire, la réservation s’éteindra seule."""
+        rows, self.left = [*self.left, *self.queue], []
+        self.queue.clear()
+        try:
+            self.objects.release(rows, counted=self.counted)
+        except DatabaseError as error:
+            logger.warning("%d reserved deliveries are not given back: %s", len(rows), error)
+        self.counted = None
 
 
 def deliver_now(row: Delivery, using: str) -> Verdict:
@@ -64,7 +227,7 @@ def readable(row: Delivery) -> Any:
         return row.payload
 
 
-def _attempt(row: Any, using: str) -> Verdict:
+def _attempt(row: Any, using: str, within: Within) -> Verdict:
     return attempt(
         readable(row),
         row.handler,
@@ -73,30 +236,18 @@ def _attempt(row: Any, using: str) -> Verdict:
         attempts=row.attempts,
         # A row that was not waiting yet is not given up at its first look-up, whatever its age.
         waits=int(row.waited.total_seconds() / SKEW_DELAY) if row.error.startswith(WAITING) else 0,
-        within=partial(_reserved, row, using),
+        within=within,
     )
 
 
-@contextmanager
-def _reserved(row: Delivery, using: str, subscription: Subscription) -> Iterator[None]:
-    """Entoure le handler : la ligne est à lui, et soldée avec ce qu’il écrit."""
-    if not subscription.atomic:
-        with _renewed(row, using, subscription):
-            yield
-        _settle(row, using)
-        return
-    started = False
+def _holds_dead(row: Delivery) -> bool:
+    """Dit si la ligne, abandonnée, retiendra celles de sa clé."""
+    if row.key is None:
+        return False
     try:
-        with transaction.atomic(using=using):
-            if not Delivery.objects.using(using).lock(row):
-                raise NotStarted
-            started = True
-            yield
-            _settle(row, using)
-    except DatabaseError as error:
-        if started:
-            raise
-        raise NotStarted from error
+        return registry.by_name(row.event_type, row.handler).on_dead == "hold"
+    except UnknownHandlerError:
+        return False
 
 
 @contextmanager
@@ -140,27 +291,6 @@ def _renewed(row: Delivery, using: str, subscription: Subscription) -> Iterator[
     finally:
         finished.set()
         thread.join()
-
-
-def _write(row: Any, verdict: Verdict, using: str) -> None:
-    """Écrit un échec, et le journal quoi que la base réponde."""
-    drop_broken_connections()
-    rows = Delivery.objects.using(using)
-    error = _error_text(row, verdict)
-    payload = readable(row)
-    try:
-        if verdict.delay is None:
-            written = _insist(lambda: rows.abandon(row, attempts=verdict.attempts, error=error))
-        else:
-            later = partial(rows.postpone, row, delay=verdict.delay, attempts=verdict.attempts)
-            written = _insist(lambda: later(error=error))
-        if not written:
-            logger.warning("Delivery %s was taken by another process meanwhile.", row.pk)
-    finally:
-        if verdict.delay is None:
-            log_given_up(payload, row.handler, verdict.error)
-        else:
-            log_again(payload, row.handler, verdict.label, verdict.delay, verdict.error)
 
 
 def _error_text(row: Delivery, verdict: Verdict) -> str:

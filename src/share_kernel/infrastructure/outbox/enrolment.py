@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
 from typing import Any
 
 from django.db import connections, transaction
@@ -15,7 +14,7 @@ from ..dispatch import Batch, Dispatch, Message, after_commit, slots
 from ..handling import Verdict
 from ..registry import registry
 from .delivering import deliver_now, readable
-from .models import LEASE, DatabaseClock, Delivery, in_seconds, long_ago
+from .models import LEASE, DatabaseClock, Delivery, NextPosition, at_once, in_seconds
 
 WAKE_SIZE = 100  # rows that one message wakes
 
@@ -73,7 +72,7 @@ def _queue_of(row: Delivery) -> str | None:
 
 
 def _rows(batch: Batch, *, awake: bool) -> list[Delivery]:
-    now, due = timezone.now(), long_ago()
+    now = timezone.now()
     # Leave the wake-up the time of a lease; without one, the relay may start at once.
     send_after = in_seconds(LEASE) if awake else DatabaseClock()
     return [
@@ -85,12 +84,14 @@ def _rows(batch: Batch, *, awake: bool) -> list[Delivery]:
             depth=item.depth,
             payload=json.dumps(item.payload, allow_nan=False),
             sends=int(awake),
-            created_at=now + timedelta(microseconds=position),  # the order of publication
+            position=NextPosition(rank),
+            key=item.key,
+            created_at=now,
             pending_since=DatabaseClock(),
-            start_after=due,
+            start_after=at_once(),
             send_after=send_after,
         )
-        for position, item in enumerate(batch)
+        for rank, item in enumerate(batch, start=1)
     ]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, Self
 
 from django.apps import apps
@@ -13,7 +14,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, models, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
+from ...domain.identifiers import uuid7
+from .. import settings
 from ..subscriptions import NAME_LENGTH
 
 if not apps.is_installed(__package__):  # Django would take the table for one of the core’s
@@ -22,10 +26,16 @@ if not apps.is_installed(__package__):  # Django would take the table for one of
         "`manage.py migrate`. (In the reference project: export OUTBOX=1.)"
     )
 
+TABLE = "share_kernel_outbox_delivery"
+
 CLAIM = 30.0  # seconds before the delivery of a killed worker may start again
 BRIEFLY = 0.2  # seconds, the time of a claim that fails
 LEASE = 10.0  # seconds before a wake-up that had no effect is sent again, the first time
 MAX_DOUBLINGS = 6  # of the lease: about ten minutes
+HELD = 3600.0  # seconds before rows that a dead one holds back are looked at again
+HANDED = 10  # rows of a key that are made due when the one before them is settled
+SLICE = 1000  # rows that one statement writes, at most
+KEY_LENGTH = 200  # characters; what a longer ordering key becomes is as short
 
 WAITING = "waits for a deployment: "  # how the error of a row begins while code is missing
 NOT_SENT = "not sent: "  # and while the broker refuses its wake-up
@@ -44,53 +54,166 @@ class DatabaseClock(Now):
         return self.as_sql(compiler, connection, template=template, **context)
 
 
+class NextPosition(models.Expression):
+    """Le rang de la ligne dans l’ordre d’écriture, que la base donne dans l’INSERT."""
+
+    output_field = models.BigIntegerField()
+
+    def __init__(self, offset: int = 1) -> None:
+        super().__init__()
+        self.offset = offset
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        """La valeur par défaut de la colonne : une séquence."""
+        return "DEFAULT", []
+
+    def as_sqlite(self, compiler: Any, connection: Any) -> Any:
+        """SQLite n’a qu’un écrivain à la fois : le plus grand rang, plus celui dans le lot."""
+        rank = f"SELECT COALESCE(MAX(position), 0) + {self.offset:d} FROM {TABLE}"  # noqa: S608  (an int)
+        return f"({rank})", []
+
+
+def at_once() -> models.Expression:
+    """Renvoie l’heure d’une ligne neuve : due, même si l’horloge de la base recule."""
+    return in_seconds(-86400)
+
+
 def in_seconds(seconds: float) -> models.Expression:
     """Renvoie l’heure qu’il sera dans la base dans *seconds* secondes."""
     return DatabaseClock() + timedelta(seconds=seconds)
 
 
-def long_ago() -> Any:
-    """Renvoie une heure passée, quoi que dise l’horloge de celui qui publie."""
-    return timezone.now() - timedelta(days=365)
-
-
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    """La machine à états d’une livraison : rien d’autre n’écrit d’état."""
+    """La machine à états d’une livraison : rien d’autre n’écrit d’état."""
 
     def pending(self) -> Self:
         """Renvoie ce qui n’est pas soldé, pour en lire beaucoup."""
         return self.filter(state=Delivery.State.PENDING)
 
-    def due(self) -> Self:
-        """Renvoie ce qu’un worker peut commencer, dans l’ordre de publication."""
-        return self.pending().filter(start_after__lte=DatabaseClock()).order_by("created_at")
-
     def unsettled(self) -> Self:
-        """Renvoie ce qui n’est pas soldé, pour une ligne que l’on désigne."""
+        """Renvoie ce qui n’est pas soldé, pour des lignes que l’on désigne."""
         # Not state = 'pending': statistics taken while nothing waits would make PostgreSQL read
         # the whole partial index of what waits, squared in a claim, rather than the primary key.
-        return self.exclude(state__in=(Delivery.State.DONE, Delivery.State.DEAD))
+        state = Delivery.State
+        return self.exclude(state__in=(state.DONE, state.DEAD, state.HOLDING))
+
+    def startable(self) -> Self:
+        """Garde ce dont l’heure est venue et que personne n’a réservé, le plus ancien d’abord."""
+        now = DatabaseClock()
+        free = models.Q(reserved_until__isnull=True) | models.Q(reserved_until__lte=now)
+        return self.filter(free, start_after__lte=now).order_by("start_after", "position")
+
+    def due(self) -> Self:
+        """Renvoie ce qu’un worker peut commencer."""
+        return self.pending().startable()
 
     def of(self, row: Delivery) -> Self:
         """Renvoie la ligne de cet essai, si elle est encore à lui."""
         return self.unsettled().filter(pk=row.pk, attempts=row.attempts)
 
-    def claim(self, pk: uuid.UUID | str) -> Delivery | None:
-        """Réserve la ligne et compte l’essai : de N réveils simultanés, un seul gagne."""
-        waited = DatabaseClock() - models.F("pending_since")
-        started = self.unsettled().filter(pk=pk, start_after__lte=DatabaseClock())
-        until = in_seconds(CLAIM)
-        with transaction.atomic(using=self.db):
-            # A row that another worker holds is skipped, not waited for. Locked first and written
-            # next: in one statement, MariaDB would wait for it all the same.
-            row: Delivery | None = started.annotate(waited=waited).skip_locked().first()
-            if row is None:
-                return None
-            row.attempts += 1
-            claimed = started.filter(attempts=row.attempts - 1).update(
-                attempts=row.attempts, sends=0, start_after=until, send_after=until
-            )
-        return row if claimed else None
+    def reserve(
+        self, limit: int, ids: Sequence[uuid.UUID] | None = None, before: datetime | None = None
+    ) -> list[Any]:
+        """Réserve des lignes dues et compte l’essai de la première ; chaque autre aura le sien.
+
+        Ce qu’un autre tient est sauté. Ce que sa clé retient est mis de côté, pour que la
+        recherche suivante ne le relise pas.
+        """
+        due = self.due() if ids is None else self.unsettled().filter(pk__in=ids).startable()
+        due = due.annotate(waited=DatabaseClock() - models.F("pending_since"), now=DatabaseClock())
+        if before:
+            due = due.filter(start_after__lt=before)
+        while True:
+            with transaction.atomic(using=self.db):
+                found = list(due.skip_locked()[:limit])
+                rows = self._in_order(found)
+                if rows:
+                    self._reserve(rows)
+            if rows or not found:
+                return rows
+
+    def _reserve(self, rows: Sequence[Any]) -> None:
+        first, until = rows[0], rows[0].now + timedelta(seconds=CLAIM)
+        tried = models.Case(models.When(pk=first.pk, then=1), default=0)
+        self.filter(pk__in=[row.pk for row in rows]).update(
+            sends=0, reserved_until=until, attempts=models.F("attempts") + tried
+        )
+        first.attempts += 1
+        for row in rows:
+            row.reserved_until = until
+
+    def start(self, row: Delivery) -> bool:
+        """Compte l’essai d’une ligne réservée, si elle l’est encore et que sa clé est libre."""
+        mine = self.of(row).filter(reserved_until=row.reserved_until)
+        if row.key is not None:
+            mine = mine.exclude(models.Exists(self.line(row.handler, row.key, row.position)))
+        started = mine.update(attempts=row.attempts + 1)
+        row.attempts += started
+        return bool(started)
+
+    def release(self, rows: Sequence[Delivery], counted: Delivery | None = None) -> None:
+        """Rend des lignes réservées qui n’ont pas commencé : elles gardent leur place."""
+        if counted:
+            self.of(counted).update(attempts=counted.attempts - 1, reserved_until=None)
+        if rows:
+            mine = self.unsettled().filter(reserved_until=rows[0].reserved_until)
+            mine.filter(pk__in=[row.pk for row in rows]).update(reserved_until=None)
+
+    def line(self, handler: Any, key: Any, before: Any) -> Self:
+        """Renvoie ce qui retient une ligne : ce qui la précède sous la même clé, et n’est pas fini.
+
+        C’est l’ordre par clé, tout entier : une ligne commence quand rien ne la retient.
+        """
+        return self._everywhere().filter(
+            state__in=IN_LINE, handler=handler, key=key, position__lt=before
+        )
+
+    def _everywhere(self) -> Self:
+        return self.model.objects.using(self.db)  # type: ignore[return-value]
+
+    def _in_order(self, found: list[Any]) -> list[Any]:
+        """Garde ce que rien ne retient, hors ce qui est gardé aussi ; met le reste de côté."""
+        keyed = {row.pk: row for row in found if row.key is not None}
+        if not keyed:
+            return found
+        line = self.line(*map(models.OuterRef, ("handler", "key", "position")))
+        # One state at a time: MariaDB then reads one row of the index, not the whole line.
+        last = line.filter(state=Delivery.State.PENDING).order_by("-position").values("pk")[:1]
+        dead = models.Exists(line.filter(state=Delivery.State.HOLDING))
+        chosen = self._everywhere().filter(pk__in=keyed).order_by("position")
+        kept: set[Any] = set()
+        held: dict[tuple[str, str], Any] = {}
+        for pk, before, is_dead in chosen.values_list("pk", models.Subquery(last), dead):
+            if is_dead or (before is not None and before not in kept):
+                held.setdefault((keyed[pk].handler, keyed[pk].key), keyed[pk])
+            else:
+                kept.add(pk)
+        for row in held.values():
+            self._set_aside(row)
+        rows = [row for row in found if row.key is None or row.pk in kept]
+        return sorted(rows, key=attrgetter("position"))
+
+    def _set_aside(self, row: Any) -> None:
+        """Remet à plus tard une ligne que sa clé retient, et celles qui la suivent."""
+        line = self._everywhere().pending().filter(handler=row.handler, key=row.key)
+        head = line.filter(position__lt=row.position).order_by("position").values("start_after")
+        start = head.values_list("start_after", flat=True).first()
+        later = max(start, row.now + timedelta(seconds=CLAIM)) if start else None
+        held = line.startable().filter(position__gte=row.position).order_by("position")
+        ids = list(held.skip_locked().values_list("pk", flat=True)[:SLICE])
+        self._everywhere().filter(pk__in=ids).update(start_after=later or in_seconds(HELD))
+
+    def hand_over(self, handler: str, key: str) -> list[uuid.UUID]:
+        """Rend dues les premières lignes qu’une clé ne retient plus, et les renvoie.
+
+        À appeler après le commit de ce qui les retenait : avant, un rival pourrait encore les
+        mettre de côté.
+        """
+        waiting = self._everywhere().pending().filter(handler=handler, key=key, attempts=0)
+        ids = list(waiting.order_by("position").values_list("pk", flat=True)[:HANDED])
+        if ids:
+            self.filter(pk__in=ids).update(start_after=at_once(), send_after=DatabaseClock())
+        return ids
 
     def lock(self, row: Delivery) -> bool:
         """Verrouille la ligne de cet essai, sauf si un autre l’exécute déjà."""
@@ -98,8 +221,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         limit = time.monotonic() + BRIEFLY
         free = mine.skip_locked().values("pk")
         locked = free.first()
-        # A rival whose claim came too late holds the row for an instant: not to be taken for one
-        # that executes it, or this claim would be an attempt that nobody makes.
+        # A rival that looks for rows may hold this one for an instant: not to be taken for one
+        # that executes it, or this would be an attempt that nobody makes.
         while locked is None and time.monotonic() < limit and mine.exists():
             time.sleep(BRIEFLY / 20)
             locked = free.first()
@@ -107,24 +230,30 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def renew(self, row: Delivery, seconds: float) -> int:
         """Prolonge la réservation de cet essai."""
-        until = in_seconds(seconds)
-        return self.of(row).update(start_after=until, send_after=until)
+        return self.of(row).update(reserved_until=in_seconds(seconds))
 
     def settle(self, row: Delivery) -> int:
-        """Solde la ligne de cet essai : son handler a réussi."""
+        """Solde la ligne de cet essai : son handler a réussi."""
+        if settings.get("KEEP_DONE") == 0:
+            return self.of(row).delete()[0]
         return self.of(row).update(state=Delivery.State.DONE, settled_at=DatabaseClock(), error="")
 
     def postpone(self, row: Delivery, *, delay: float, attempts: int, error: str) -> int:
         """Remet la ligne de cet essai à plus tard."""
         later = in_seconds(delay)
         return self.of(row).update(
-            start_after=later, send_after=later, attempts=attempts, error=error
+            start_after=later,
+            send_after=later,
+            reserved_until=None,
+            attempts=attempts,
+            error=error,
         )
 
-    def abandon(self, row: Delivery, *, attempts: int, error: str) -> int:
-        """Abandonne la ligne de cet essai ; elle garde son erreur."""
+    def abandon(self, row: Delivery, *, attempts: int, error: str, holds: bool = False) -> int:
+        """Abandonne la ligne de cet essai, qui garde son erreur et peut retenir sa clé."""
+        state = Delivery.State.HOLDING if holds else Delivery.State.DEAD
         return self.of(row).update(
-            state=Delivery.State.DEAD, settled_at=DatabaseClock(), attempts=attempts, error=error
+            state=state, settled_at=DatabaseClock(), attempts=attempts, error=error
         )
 
     def lease(self, limit: int) -> list[Delivery]:
@@ -138,10 +267,10 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
                 self.filter(pk__in=group).update(sends=sends + 1, send_after=until)
         return rows
 
-    def on_their_way(self) -> int:
-        """Compte les réveils envoyés dont l’effet est attendu."""
+    def on_their_way(self, limit: int) -> int:
+        """Compte jusqu’à *limit* les réveils envoyés dont l’effet est attendu."""
         sent = self.pending().filter(sends__gt=0, send_after__gt=DatabaseClock())
-        return sent.exclude(error__startswith=NOT_SENT).count()
+        return sent.exclude(error__startswith=NOT_SENT)[:limit].count()
 
     def not_sent(self, ids: Iterable[uuid.UUID]) -> None:
         """Note que le broker manquait : le bail n’a pas commencé."""
@@ -168,12 +297,13 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def replay(self) -> int:
         """Remet en attente les lignes abandonnées ; renvoie combien."""
         now = DatabaseClock()
-        return self.filter(state=Delivery.State.DEAD).update(
+        return self.filter(state__in=ABANDONED).update(
             state=Delivery.State.PENDING,
             attempts=0,
             sends=0,
             pending_since=now,
             start_after=now,
+            reserved_until=None,
             send_after=now,
             settled_at=None,
         )
@@ -186,7 +316,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def prune(self, *, days: float, include_dead: bool) -> int:
         """Efface les lignes soldées depuis plus de *days* jours ; jamais une ligne en attente."""
-        states = [Delivery.State.DONE, *([Delivery.State.DEAD] if include_dead else [])]
+        states = [Delivery.State.DONE, *(ABANDONED if include_dead else [])]
         count, _ = self.filter(state__in=states, settled_at__lte=in_seconds(-86400 * days)).delete()
         return count
 
@@ -195,6 +325,11 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         if connections[self.db].features.has_select_for_update_skip_locked:
             return self.select_for_update(skip_locked=True)
         return self
+
+
+# What the state says of a row: it holds back those of its key, it was given up.
+IN_LINE = ("pending", "holding")
+ABANDONED = ("dead", "holding")
 
 
 class Delivery(models.Model):
@@ -206,13 +341,14 @@ class Delivery(models.Model):
     class State(models.TextChoices):
         """Où en est la livraison."""
 
-        PENDING = "pending", "en attente"
-        DONE = "done", "faite"
-        DEAD = "dead", "abandonnée"
+        PENDING = "pending", _("pending")
+        DONE = "done", _("done")
+        DEAD = "dead", _("dead")
+        HOLDING = "holding", _("dead, holds its key back")
 
     # Chosen by the publisher: the wake-up message needs it, and a row that already exists
     # (the same event published twice) gives none back.
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     event_id = models.UUIDField()
     event_type = models.CharField(max_length=200)
     event_version = models.PositiveIntegerField()
@@ -221,6 +357,10 @@ class Delivery(models.Model):
     # Strict ASCII JSON in a text: a JSON column refuses NUL on PostgreSQL and accepts it on SQLite.
     payload = models.TextField()
 
+    # The order of publication: rows of one key start in that of their positions.
+    position = models.BigIntegerField(default=NextPosition, db_default=0, editable=False)
+    key = models.CharField(max_length=KEY_LENGTH, null=True, blank=True)  # noqa: DJ001  (no order)
+
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
     attempts = models.PositiveSmallIntegerField(default=0)
     sends = models.PositiveSmallIntegerField(default=0)  # wake-ups since the last attempt
@@ -228,23 +368,44 @@ class Delivery(models.Model):
 
     created_at = models.DateTimeField(default=timezone.now)
     pending_since = models.DateTimeField(default=timezone.now)
-    # When a worker may start (backoff, and the claim of another worker) and when the relay may
-    # send a wake-up again are two different times: with a single one, duplicate wake-ups would
-    # burn every attempt in milliseconds.
+    # When a worker may start (backoff), until when one has reserved the row, and when the relay
+    # may send a wake-up again are three times: with a single one, duplicate wake-ups would burn
+    # every attempt in milliseconds. The reservation is in no index: PostgreSQL then writes it
+    # in place, beside the former version of the row.
     start_after = models.DateTimeField(default=timezone.now)
+    reserved_until = models.DateTimeField(null=True, blank=True)
     send_after = models.DateTimeField(default=timezone.now)
     settled_at = models.DateTimeField(null=True, blank=True)
 
     objects = DeliveryQuerySet.as_manager()
 
     class Meta:
-        verbose_name_plural = "deliveries"
+        verbose_name = _("delivery")
+        verbose_name_plural = _("deliveries")
         constraints = [
             models.UniqueConstraint(fields=["event_id", "handler"], name="delivery_once"),
         ]
+        # Each begins with the state, a constant on PostgreSQL: MariaDB ignores the condition.
         indexes = [
             models.Index(
-                fields=["send_after"], name="delivery_pending", condition=models.Q(state="pending")
+                fields=["state", "start_after", "position"],
+                name="delivery_due",
+                condition=models.Q(state="pending"),
+            ),
+            models.Index(
+                fields=["state", "send_after"],
+                name="delivery_send",
+                condition=models.Q(state="pending"),
+            ),
+            models.Index(
+                fields=["state", "handler", "key", "position"],
+                name="delivery_key",
+                condition=models.Q(state__in=["pending", "holding"], key__isnull=False),
+            ),
+            models.Index(
+                fields=["state", "settled_at"],
+                name="delivery_settled",
+                condition=models.Q(settled_at__isnull=False),
             ),
         ]
 

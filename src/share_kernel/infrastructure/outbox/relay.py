@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 from django.db import connections
 
-from ..callbacks import is_stop
 from ..dispatch import Transport, slots
 from ..logs import describe
-from .delivering import deliver_row, drop_broken_connections, go_on_after
+from .delivering import deliver_due, drop_broken_connections
 from .enrolment import wake_ups
 from .models import Delivery
 
@@ -27,7 +26,7 @@ def relay(using: str = "default", *, execute: bool = False, stop: Callable[[], b
         stop: interrogé entre deux livraisons ; ``True`` arrête là.
     """
     if execute:
-        return _execute(using, stop)
+        return deliver_due(using, stop=stop, goes_on=True)
     transport = slots.transport
     return _send(using, transport) if transport and transport.is_ready() else 0
 
@@ -46,29 +45,13 @@ def let_go(*, idle: bool) -> None:
             connection.close_if_unusable_or_obsolete()
 
 
-def _execute(using: str, stop: Callable[[], bool]) -> int:
-    ids = list(Delivery.objects.using(using).due().values_list("pk", flat=True)[:WINDOW])
-    count = 0
-    for pk in ids:
-        if stop():
-            break
-        try:
-            count += deliver_row(pk, using)
-        except BaseException as error:
-            if not isinstance(error, Exception) and not is_stop(error):
-                raise
-            go_on_after(error, pk, using)
-            count += is_stop(error)  # else no verdict is written: nothing to hurry for
-    return count
-
-
 def _send(using: str, transport: Transport) -> int:
     """Renvoie des réveils, dans la limite d’une fenêtre.
 
     Sans elle, les renvois iraient plus vite que les workers et la file croîtrait.
     """
     rows = Delivery.objects.using(using)
-    late = rows.lease(WINDOW - rows.on_their_way())
+    late = rows.lease(WINDOW - rows.on_their_way(WINDOW))
     unsent = transport.post(wake_ups(late, using))
     rows.not_sent(row.pk for row, refusal in unsent if refusal is None)
     for row, refusal in unsent:

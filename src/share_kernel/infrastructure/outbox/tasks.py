@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from uuid import UUID
 
 from celery import shared_task
 from django.db import connections
 
 from ..logs import logger
-from .delivering import deliver_row, go_on_after
+from .delivering import deliver_due
 
 
 # Acknowledged at once: the row remembers the work, and the relay wakes it again.
@@ -23,13 +24,12 @@ def deliver(ids: list[str], using: str = "default") -> None:
     if using not in connections:
         logger.error("A wake-up names a database: %r doesn't exist here.", using)
         return
-    for text in ids if isinstance(ids, list) else []:
+    deliver_due(using, list(_identifiers(ids)))
+
+
+def _identifiers(texts: object) -> Iterator[UUID]:
+    for text in texts if isinstance(texts, list) else []:
         try:
-            pk = UUID(text)
+            yield UUID(text)
         except (ValueError, TypeError, AttributeError):
             logger.error("A wake-up names %r, which is not a delivery.", f"{text!r:.100}")
-            continue
-        try:
-            deliver_row(pk, using)
-        except Exception as error:
-            go_on_after(error, pk, using)

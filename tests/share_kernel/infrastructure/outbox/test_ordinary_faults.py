@@ -35,7 +35,6 @@ from src.share_kernel.infrastructure.event_bus import (
     subscribe_async,
     unsubscribe,
 )
-from src.share_kernel.infrastructure.outbox.delivering import deliver_row
 from src.share_kernel.infrastructure.outbox.models import Delivery
 from src.share_kernel.infrastructure.outbox.relay import relay
 from tests.share_kernel.conftest import MemoryBroker
@@ -63,6 +62,7 @@ from tests.share_kernel.misbehaving import (
     swallows_in_a_coroutine,
     write,
 )
+from tests.share_kernel.one_row import deliver_row
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("outbox")]
 

@@ -30,11 +30,11 @@ from src.share_kernel.infrastructure.event_bus import (
     subscribe_sync,
     unsubscribe,
 )
-from src.share_kernel.infrastructure.outbox.delivering import deliver_row
 from src.share_kernel.infrastructure.outbox.models import Delivery
 from src.share_kernel.infrastructure.outbox.relay import relay
 from src.share_kernel.testing import deliver_pending
 from tests.share_kernel.events import OrderPaid, OrderPlaced
+from tests.share_kernel.one_row import deliver_row
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("outbox")]
 

@@ -1,6 +1,6 @@
 """Un handler abonné avec atomic=False : réservé tant qu’il s’exécute, au moins une fois."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.db import connection, transaction
@@ -9,11 +9,11 @@ from src.module.tenant.models import Tenant
 from src.share_kernel.domain.domain_event import DomainEvent, SubscriptionError
 from src.share_kernel.infrastructure.event_bus import publish_event, subscribe_async
 from src.share_kernel.infrastructure.outbox import delivering, models
-from src.share_kernel.infrastructure.outbox.delivering import deliver_row
 from src.share_kernel.infrastructure.outbox.models import Delivery
 from src.share_kernel.infrastructure.outbox.relay import relay
 from tests.services.stack import eventually
 from tests.share_kernel.events import OrderPaid, OrderPlaced
+from tests.share_kernel.one_row import deliver_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -88,11 +88,11 @@ class TestReserved:
 
         def slow(event: DomainEvent) -> None:
             runs.append(event)
-            ends = {only().start_after}
+            ends = {only().reserved_until}
 
             def renewed_three_times() -> bool:
                 rivals.append(deliver_row(only().pk, "default"))
-                ends.add(only().start_after)
+                ends.add(only().reserved_until)
                 return len(ends) > 3
 
             eventually(renewed_three_times, "the reservation is renewed")
@@ -110,7 +110,7 @@ class TestReserved:
         seen: list[Any] = []
 
         def slow(event: DomainEvent) -> None:
-            seen.append(only().start_after - only().pending_since)
+            seen.append(cast(Any, only().reserved_until) - only().pending_since)
 
         subscribe_async(OrderPlaced, slow, name="slow", atomic=False, claim=3600)
         publish_event(OrderPlaced())

@@ -1,0 +1,18 @@
+"""Des identifiants qui se suivent dans le temps : les index d’une base les rangent côte à côte."""
+
+from __future__ import annotations
+
+from os import urandom
+from time import time_ns
+from uuid import UUID
+
+
+def uuid7() -> UUID:
+    """Renvoie un UUID de version 7 (RFC 9562) : l’heure à un quart de microseconde, puis le hasard.
+
+    Dans une base, des clés tirées au hasard salissent une page chacune.
+    """
+    milliseconds, rest = divmod(time_ns(), 1_000_000)
+    fraction = (rest << 12) // 1_000_000
+    chance = int.from_bytes(urandom(8)) >> 2
+    return UUID(int=milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | chance)
