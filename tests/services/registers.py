@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.core.management import call_command
 from django.db import connections
 from django.db.models import F, QuerySet
 
@@ -92,9 +93,8 @@ class Register:
         return bool(self.ask(mariadb if self.is_mariadb else postgresql))
 
     def create_tables(self) -> None:
-        with connections[self.using].schema_editor() as editor:
-            for model in (Delivery, LedgerEntry):
-                editor.create_model(model)
+        for app in ("share_kernel_outbox", "accounting"):
+            call_command("migrate", app, database=self.using, verbosity=0)
 
     def empty(self) -> None:
         self.rows.all().delete()

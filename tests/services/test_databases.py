@@ -322,7 +322,8 @@ class TestASessionLeftReadOnly:
         publish(register)
 
         assert register.turn() == 1
-        assert "read" in caplog.text.lower()
+        assert "its attempt is given back" in caplog.text
+        register.bring_forward()
         assert register.turn() == 1
 
         assert seen == ["bystander"]

@@ -163,7 +163,7 @@ def test_two_processes_writing_burn_no_attempt(durable: Stack, label: str) -> No
 def test_a_rival_that_holds_the_row_for_an_instant_costs_no_attempt(
     durable: Stack, label: str
 ) -> None:
-    """Il l’a verrouillée juste après la réclamation, pour constater qu’il arrive trop tard."""
+    """Il l’a verrouillée juste après la réservation, pour constater qu’il arrive trop tard."""
     quiet = replace(durable, broker_url="")
     quiet.run(
         f"""
@@ -171,14 +171,14 @@ def test_a_rival_that_holds_the_row_for_an_instant_costs_no_attempt(
         import psycopg
         from src.share_kernel.infrastructure.outbox.models import DeliveryQuerySet
         from src.share_kernel.infrastructure.outbox.relay import relay
-        claim = DeliveryQuerySet.claim
-        def claim_then_be_rivalled(rows, pk):
-            claimed = claim(rows, pk)
+        reserve = DeliveryQuerySet.reserve
+        def reserve_then_be_rivalled(*args, **options):
+            rows = reserve(*args, **options)
             rival = psycopg.connect({quiet.database_url!r})
             rival.execute("SELECT 1 FROM share_kernel_outbox_delivery FOR UPDATE")
             threading.Timer(0.05, rival.close).start()
-            return claimed
-        DeliveryQuerySet.claim = claim_then_be_rivalled
+            return rows
+        DeliveryQuerySet.reserve = reserve_then_be_rivalled
         publish_event(Marked(label={label!r}))
         relay(execute=True)
         """

@@ -181,7 +181,7 @@ class _Batch:
                 return change(attempts=verdict.attempts)
 
         try:
-            if not _insist(write):
+            if not _insist(write, self.using):
                 logger.warning("Delivery %s was taken by another process meanwhile.", row.pk)
         finally:
             if verdict.delay is None:
@@ -278,7 +278,7 @@ def _renewed(row: Delivery, using: str, subscription: Subscription) -> Iterator[
     def renew() -> None:
         try:
             while not finished.wait(CLAIM / 3):
-                _insist(lambda: rows.renew(row, CLAIM))
+                _insist(lambda: rows.renew(row, CLAIM), using)
         except DatabaseError as error:
             logger.warning("The reservation of delivery %s cannot be renewed: %s", row.pk, error)
         finally:
@@ -314,17 +314,18 @@ def _give_back(row: Delivery, reason: NotStarted, using: str) -> None:
         describe(cause),
     )
     rows = Delivery.objects.using(using)
-    _insist(lambda: rows.postpone(row, delay=1, attempts=row.attempts - 1, error=row.error))
+    give_back = partial(rows.postpone, row, delay=1, attempts=row.attempts - 1, error=row.error)
+    _insist(give_back, using)
 
 
-def _insist(write: Callable[[], int]) -> int:
-    """Répète une petite écriture que des verrous empêchent."""
+def _insist(write: Callable[[], int], using: str) -> int:
+    """Répète une petite écriture que des verrous, ou l’état de la session, empêchent."""
     for _ in range(TRIES - 1):
         try:
             return write()
-        except OperationalError as error:
-            if not _is_about_locks(error):
-                raise
+        except DatabaseError as error:
+            if not _is_about_locks(error) and not connections[using].in_atomic_block:
+                connections[using].close()  # a handler may have left the session read only
     return write()
 
 

@@ -103,7 +103,7 @@ class Migration(migrations.Migration):
             name="reserved_until",
             field=models.DateTimeField(blank=True, null=True),
         ),
-        migrations.RunPython(forwards, backwards),
+        migrations.RunPython(forwards, backwards, atomic=False),
         migrations.RemoveIndex(model_name="delivery", name="delivery_pending"),
         migrations.AddIndex(
             model_name="delivery",
