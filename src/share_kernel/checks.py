@@ -16,12 +16,12 @@ from .domain.event_types import event_types
 from .infrastructure import broker
 from .infrastructure.registry import registry
 from .infrastructure.settings import DEFAULTS
-from .infrastructure.subscriptions import Subscription
+from .infrastructure.subscriptions import Subscription, is_count
 
 _VALID: dict[str, Callable[[Any], bool]] = {
     "TENANT_CONTEXT": lambda value: value is None or isinstance(value, str),
-    "MAX_DEPTH": lambda value: type(value) is int and value >= 1,
-    "MAX_ATTEMPTS": lambda value: type(value) is int and value >= 1,
+    "MAX_DEPTH": is_count,
+    "MAX_ATTEMPTS": is_count,
     "BREAKER_SECONDS": lambda value: type(value) in (int, float) and value >= 0,
     "LOG_PAYLOAD": lambda value: type(value) is bool,
     "CHECK_PAYLOADS": lambda value: value is None or type(value) is bool,

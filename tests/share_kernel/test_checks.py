@@ -34,6 +34,7 @@ def test_a_handler_of_an_event_nobody_declares() -> None:
         ({"MAX_DEPTH": "32"}, "E003", "EVENT_BUS['MAX_DEPTH'] is '32'. Its default is 32."),
         ({"MAX_ATTEMPTS": 0}, "E003", "EVENT_BUS['MAX_ATTEMPTS'] is 0."),
         ({"MAX_ATTEMPTS": True}, "E003", "is True"),
+        ({"MAX_ATTEMPTS": 40_000}, "E003", "is 40000"),
         ({"BREAKER_SECONDS": -1}, "E003", "is -1"),
         ({"LOG_PAYLOAD": "no"}, "E003", "is 'no'"),
         ({"TENANT_CONTEXT": 3}, "E003", "is 3"),

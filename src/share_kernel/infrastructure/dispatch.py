@@ -95,6 +95,16 @@ def send_with(transport: Transport | None) -> None:
     slots.transport = transport
 
 
+def transport_if(question: Callable[[Transport], bool], about: str) -> Transport | None:
+    """Renvoie le transport s’il répond oui. Ce qu’il lève vaut un non, et s’écrit au journal."""
+    try:
+        if slots.transport and question(slots.transport):
+            return slots.transport
+    except Exception as error:
+        _log_failure(about, error)
+    return None
+
+
 def enrol(batch: Batch) -> None:
     """Confie un lot au registre s’il y en a un, sinon à ce qui suit le commit."""
     if slots.enrol:
@@ -145,15 +155,18 @@ def after_commit(
 
 def send_or_run(batch: Batch) -> None:
     """Envoie à des workers ; ce qui n’a pas pu l’être s’exécute ici."""
-    transport = slots.transport
+    about = identify(batch[0].payload)
+    transport = transport_if(lambda transport: transport.is_ready(batch[0].planned_at), about)
     try:
-        if transport and transport.is_ready(batch[0].planned_at):
+        if transport:
             batch = [unsent.item for unsent in transport.post(messages_for(batch))]
     except Exception as error:  # it breaks its promise: what left may run twice
-        about = identify(batch[0].payload)
-        text = describe(error)
-        logger.error("The transport failed on %s, run here: %s", about, text, exc_info=error)
+        _log_failure(about, error)
     run_here(batch)
+
+
+def _log_failure(about: str, error: Exception) -> None:
+    logger.error("The transport failed on %s: %s", about, describe(error), exc_info=error)
 
 
 def run_here(batch: Batch) -> None:

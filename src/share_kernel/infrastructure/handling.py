@@ -26,13 +26,11 @@ from . import settings
 from .callbacks import Around, is_stop, robust_callbacks
 from .logs import identify
 from .registry import registry
-from .subscriptions import Subscription, is_handler_name
+from .subscriptions import LONGEST, Subscription, is_handler_name
 from .transactions import balanced
 
 BACKOFF_BASE = 2.0  # seconds; the n-th retry waits at most BACKOFF_BASE * 2 ** (n - 1)
 BACKOFF_MAX = 15 * 60.0  # seconds
-
-RETRY_AFTER_MAX = 366 * 86400.0  # seconds; a date that no database can write helps nobody
 
 # Deploy skew: a worker that runs older code. It is over when the deployment is.
 SKEW_DELAY = 10 * 60.0  # seconds
@@ -259,7 +257,7 @@ def delay_after(error: BaseException, attempt: int, max_attempts: int) -> float 
         return None
     if isinstance(error, RetryAfter):
         with suppress(Exception):  # a subclass sets what it likes: the text of a header, NaN
-            return min(max(0.0, float(error.seconds)), RETRY_AFTER_MAX)
+            return min(max(0.0, float(error.seconds)), LONGEST)
     # Full jitter: a herd of failures does not come back as a herd.
     return random.uniform(0, min(BACKOFF_MAX, BACKOFF_BASE * 2 ** min(attempt - 1, 30)))
 

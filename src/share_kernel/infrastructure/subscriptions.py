@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import AsyncContextDecorator, ContextDecorator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from types import FunctionType
 from typing import Any, TypeAlias
 
@@ -17,6 +18,8 @@ from ..domain.domain_event import DomainEvent, SubscriptionError, UnfinishedHand
 Handler: TypeAlias = Callable[[Any], object]
 
 NAME_LENGTH = 255  # the width of a column of the delivery register
+MOST_ATTEMPTS = 32_000  # another of its columns is a small integer
+LONGEST = 366 * 86400  # seconds; a date that no database can write helps nobody
 
 # What a handler returns when its body has not run; the last two, when the parentheses of a
 # decorator maker were forgotten.
@@ -131,35 +134,6 @@ def unfinished(result: object, kind: str, name: str, event: DomainEvent) -> Unfi
     )
 
 
-def make_subscription(
-    handler: Handler,
-    event_type: str,
-    family: type[DomainEvent] | None,
-    *,
-    is_async: bool,
-    name: str | None,
-    **options: Any,
-) -> Subscription:
-    """Renvoie l’abonnement d’un handler, une fois vérifié qu’il peut être appelé et retrouvé.
-
-    Raises:
-        SubscriptionError: le handler, son nom ou une option est refusé.
-    """
-    check_callable(handler, event_type, is_async=is_async)
-    name = handler_name(handler, event_type, given=name, is_async=is_async)
-    new = Subscription(event_type, handler, name, is_async, family=family, **options)
-    if new.max_attempts is not None and new.max_attempts < 1:
-        raise SubscriptionError(
-            f"max_attempts is {new.max_attempts} for {handler!r}, not 1 or more."
-        )
-    if new.claim is not None and (new.atomic or not new.claim > 0):
-        raise SubscriptionError(
-            f"claim is {new.claim} for {handler!r}: it is a positive number of seconds, and only "
-            "a handler subscribed with atomic=False is reserved by the clock."
-        )
-    return new
-
-
 def natural_name(handler: Handler) -> str | None:
     """Renvoie ``module.qualname``, ou ``None`` si un autre processus ne le retrouverait pas."""
     qualname = getattr(handler, "__qualname__", "<instance>")
@@ -174,55 +148,90 @@ def is_handler_name(name: object) -> bool:
     return isinstance(name, str) and 0 < len(name) <= NAME_LENGTH and name.isprintable()
 
 
-def handler_name(handler: Handler, event_type: str, *, given: str | None, is_async: bool) -> str:
-    """Renvoie le nom du handler : celui qui est donné, le sien, ou sa description.
+def is_count(value: object) -> bool:
+    """Dit si *value* peut compter des essais, dans un réglage comme dans une ligne."""
+    return type(value) is int and 0 < value <= MOST_ATTEMPTS
+
+
+# What each option may be, and how an error says it.
+_A_NAME = f"a text of 1 to {NAME_LENGTH} printable characters"
+_OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "max_attempts": (
+        lambda value: value is None or is_count(value),
+        f"a whole number from 1 to {MOST_ATTEMPTS}",
+    ),
+    "queue": (lambda value: value is None or is_handler_name(value), _A_NAME),
+    "atomic": (lambda value: type(value) is bool, "True or False"),
+    "claim": (
+        lambda value: value is None or (type(value) in (int, float) and 0 < value <= LONGEST),
+        f"a positive number of seconds, at most {LONGEST}",
+    ),
+}
+
+
+def make_subscription(
+    handler: Handler,
+    event_type: str,
+    family: type[DomainEvent] | None,
+    *,
+    is_async: bool,
+    name: str | None = None,
+    **options: Any,
+) -> Subscription:
+    """Renvoie l’abonnement d’un handler, une fois vérifié qu’il peut être appelé et retrouvé.
 
     Raises:
-        SubscriptionError: un handler asynchrone n’a pas de nom stable, ou il ne s’écrit pas.
+        SubscriptionError: le handler, son nom ou une option est refusé.
     """
-    name = natural_name(handler) if given is None else given
-    if name is None and is_async:
-        raise SubscriptionError(
-            f"{handler!r} cannot handle {event_type!r} after commit: a lambda, a local function or "
-            "an instance has no name that another process could look up. Define a function at "
-            "module level, or pass name='…'."
-        )
-    if is_async and not is_handler_name(name):
-        raise SubscriptionError(
-            f"{handler!r} cannot handle {event_type!r} under the name {name!r:.300}: a name is a "
-            f"text of 1 to {NAME_LENGTH} printable characters. Pass a shorter name='…'."
-        )
-    return name or repr(handler)
+    stable = natural_name(handler) if name is None else name
+    label = stable or repr(handler)
+    new = Subscription(event_type, handler, label, is_async, family=family, **options)
+    for fault in chain(_handler_faults(new), _name_faults(new, stable), _option_faults(new)):
+        raise SubscriptionError(f"{handler!r} cannot handle {event_type!r}: {fault}")
+    return new
 
 
-def check_callable(handler: Handler, event_type: str, *, is_async: bool) -> None:
-    """Refuse ce qui échouerait à coup sûr le jour de l’appel.
-
-    Raises:
-        SubscriptionError: pas appelable avec un événement, générateur, ou coroutine dans la
-            transaction.
-    """
+def _handler_faults(new: Subscription) -> Iterator[str]:
+    """Nomme ce qui échouerait à coup sûr le jour de l’appel."""
+    handler = new.handler
     if not callable(handler):
-        raise SubscriptionError(f"{handler!r} cannot handle {event_type!r}: it is not callable.")
+        yield "it is not callable."
     if _is(handler, inspect.isgeneratorfunction) or _is(handler, inspect.isasyncgenfunction):
-        raise SubscriptionError(
-            f"{handler!r} cannot handle {event_type!r}: it is a generator function, whose body "
-            "would never run. Take the yield out of it."
-        )
-    if not is_async and is_coroutine_handler(handler):
-        raise SubscriptionError(
-            f"{handler!r} is a coroutine function: it cannot run inside the transaction of "
-            f"{event_type!r}. Subscribe it with subscribe_async, or make it a plain function."
+        yield "it is a generator function, whose body would never run. Take the yield out of it."
+    if not new.is_async and is_coroutine_handler(handler):
+        yield (
+            "a coroutine function cannot run inside the transaction. Subscribe it with "
+            "subscribe_async, or make it a plain function."
         )
     try:
         inspect.signature(handler).bind(None)
     except TypeError as error:
-        raise SubscriptionError(
-            f"{handler!r} cannot handle {event_type!r}: it must take one argument, the event "
-            f"({error})."
-        ) from None
+        yield f"it must take one argument, the event ({error})."
     except ValueError:
         pass  # some builtins have no signature to look at
+
+
+def _name_faults(new: Subscription, name: object) -> Iterator[str]:
+    if name is None and new.is_async:
+        yield (
+            "a lambda, a local function or an instance has no name that another process could "
+            "look up. Define a function at module level, or pass name='…'."
+        )
+    is_label = isinstance(name, str) and name != "" and not new.is_async  # it is only shown
+    if not (name is None or is_label or is_handler_name(name)):
+        yield f"its name is {name!r:.300}, not {_A_NAME}. Pass another name='…'."
+
+
+def _option_faults(new: Subscription) -> Iterator[str]:
+    for option, (is_valid, what) in _OPTIONS.items():
+        value = getattr(new, option)
+        if not is_valid(value):
+            yield f"{option} is {value!r:.100}, not {what}."
+    if new.claim and new.atomic:
+        yield (
+            f"claim is {new.claim}, and only a handler subscribed with atomic=False is reserved "
+            "by the clock."
+        )
 
 
 def is_coroutine_handler(handler: Handler) -> bool:

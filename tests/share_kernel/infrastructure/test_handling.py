@@ -4,6 +4,7 @@ import pytest
 
 from src.share_kernel.domain.domain_event import PermanentFailure, RetryAfter
 from src.share_kernel.infrastructure import handling
+from src.share_kernel.infrastructure.subscriptions import LONGEST
 
 
 def test_the_delay_grows_and_is_spread_over_its_whole_range() -> None:
@@ -34,7 +35,7 @@ def test_retry_after_chooses_the_delay_and_still_counts() -> None:
 
 
 def test_retry_after_is_bounded_by_what_a_database_can_write() -> None:
-    assert handling.delay_after(RetryAfter(1e300), 1, 8) == handling.RETRY_AFTER_MAX
+    assert handling.delay_after(RetryAfter(1e300), 1, 8) == LONGEST
 
 
 def test_a_retry_after_that_forgot_its_seconds_is_tried_again_at_once() -> None:
@@ -49,7 +50,7 @@ def test_a_retry_after_that_forgot_its_seconds_is_tried_again_at_once() -> None:
     [
         ("12", 12),
         (-5, 0),
-        (float("inf"), handling.RETRY_AFTER_MAX),
+        (float("inf"), LONGEST),
         (float("nan"), 0),
     ],
 )

@@ -4,14 +4,14 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from src.share_kernel.infrastructure import dispatch
-from src.share_kernel.infrastructure.dispatch import Message, Unsent
+from src.share_kernel.infrastructure.dispatch import Message, Transport, Unsent
 from src.share_kernel.infrastructure.event_bus import (
     publish_event,
     publish_events,
@@ -69,12 +69,13 @@ def test_another_transport_carries_the_handlers(seen: list[Any]) -> None:
 class Breaking(Pigeon):
     """Un transport qui ne tient pas sa promesse de ne rien lever."""
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, error: type[BaseException] = ValueError) -> None:
         super().__init__()
+        self.error = error
         setattr(self, method, self.fail)
 
     def fail(self, *_: Any) -> Any:
-        raise ValueError("no pigeon left")
+        raise self.error("no pigeon left")
 
 
 @pytest.mark.parametrize("method", ["is_ready", "post"])
@@ -89,6 +90,44 @@ def test_a_transport_that_raises_loses_nothing(
     assert seen == [event]
     assert "no pigeon left" in caplog.text
     assert str(event.event_id) in caplog.text
+
+
+READY: list[tuple[str, Callable[[Transport], bool]]] = [
+    ("is_ready", lambda transport: transport.is_ready()),
+    ("is_configured", lambda transport: transport.is_configured()),
+]
+
+
+@pytest.mark.parametrize(("method", "question"), READY)
+class TestAskingATransport:
+    def test_it_answers(self, method: str, question: Callable[[Transport], bool]) -> None:
+        yes, no = Pigeon(), Pigeon(ready=False)
+        no.is_configured = lambda: False  # type: ignore[method-assign]
+
+        for transport, answer in ((yes, yes), (no, None), (None, None)):
+            dispatch.send_with(transport)
+            assert dispatch.transport_if(question, "a turn") is answer
+
+    def test_one_that_raises_says_no_and_is_named_in_the_log(
+        self, method: str, question: Callable[[Transport], bool], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        dispatch.send_with(Breaking(method))
+
+        assert dispatch.transport_if(question, "a turn") is None
+        assert "The transport failed on a turn" in caplog.text
+        assert "no pigeon left" in caplog.text
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+    def test_a_request_to_stop_goes_up(
+        self,
+        method: str,
+        question: Callable[[Transport], bool],
+        error: type[BaseException],
+    ) -> None:
+        dispatch.send_with(Breaking(method, error))
+
+        with pytest.raises(error):
+            dispatch.transport_if(question, "a turn")
 
 
 def test_what_did_not_leave_runs_here(seen: list[Any]) -> None:

@@ -1,7 +1,9 @@
 import functools
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -50,6 +52,7 @@ def names() -> list[str]:
 
 
 here = __name__
+NAN = math.nan
 
 
 class TestForms:
@@ -175,6 +178,18 @@ class TestStableNames:
         assert names() == ["__main__.ship"]
 
 
+BAD_OPTIONS: list[dict[str, Any]] = [
+    *({"max_attempts": value} for value in ("3", True, 0, -1, 2.5, 3.0, NAN, 10**30, [3])),
+    *({"queue": value} for value in (3, "", b"slow", True, ["slow"], "a\nb", "q" * 256)),
+    *({"atomic": value} for value in (None, 0, "no", "")),
+    *(
+        {"atomic": False, "claim": value}
+        for value in (math.inf, NAN, 1e12, 10**400, 0, -1.0, "60", True, Decimal(60))
+    ),
+    {"claim": 60},  # only a handler without a transaction is reserved by the clock
+]
+
+
 class TestRefused:
     @pytest.mark.parametrize("handler", [count_later, Later(), functools.partial(count_later)])
     def test_a_coroutine_cannot_be_sync(self, handler: Any) -> None:
@@ -190,9 +205,44 @@ class TestRefused:
         with pytest.raises(SubscriptionError, match="'ship' cannot handle .* not callable"):
             subscribe_sync(OrderPlaced, "ship")  # type: ignore[call-overload]
 
-    def test_no_attempt_at_all(self) -> None:
-        with pytest.raises(SubscriptionError, match="max_attempts is 0"):
-            subscribe_async(OrderPlaced, count_order, max_attempts=0)
+    @pytest.mark.parametrize("option", BAD_OPTIONS, ids=repr)
+    def test_an_option_that_means_nothing(self, option: dict[str, Any]) -> None:
+        """Au démarrage, plutôt qu’à la livraison, où il n’y aurait plus personne à qui le dire."""
+        (name,) = option.keys() - {"atomic"} or {"atomic"}
+
+        with pytest.raises(SubscriptionError, match=rf"count_order.*{name} is ") as refused:
+            subscribe_async(OrderPlaced, count_order, **option)
+
+        assert repr(option[name])[:100] in str(refused.value)
+        assert placed() == []
+
+    @pytest.mark.parametrize("name", [3, True, b"count", ["count"], ""], ids=repr)
+    @pytest.mark.parametrize("subscribe", [subscribe_sync, subscribe_async])
+    def test_a_name_that_is_none(self, subscribe: Callable[..., Any], name: Any) -> None:
+        with pytest.raises(SubscriptionError, match=r"count_order.* name "):
+            subscribe(OrderPlaced, count_order, name=name)
+
+        assert placed() == []
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"max_attempts": 1},
+            {"max_attempts": 10_000},
+            {"queue": "slow"},
+            {"queue": "une file, là-bas"},
+            {"atomic": False, "claim": 60},
+            {"atomic": False, "claim": 0.5},
+            {"max_attempts": None, "queue": None, "claim": None, "name": None},
+        ],
+        ids=repr,
+    )
+    def test_an_option_that_means_something(self, options: Any) -> None:
+        subscribe_async(OrderPlaced, count_order, **options)
+
+        (subscription,) = placed()
+        shown = {key: getattr(subscription, key) for key in options if key != "name"}
+        assert shown == {key: value for key, value in options.items() if key != "name"}
 
 
 class TestUnsubscribe:
