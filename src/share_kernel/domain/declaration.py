@@ -49,10 +49,19 @@ def faults(
 
 def _class_attribute_faults(cls: type[DomainEvent]) -> Iterator[str]:
     for field in dataclasses.fields(cls):
-        if field.name in ("event_type", "event_version"):
+        if field.name in ("event_type", "event_version", "ordering_key"):
             yield f"{field.name} is a field, it must be a class attribute. Remove its annotation."
     if type(cls.event_version) is not int or cls.event_version < 1:
         yield f"event_version is {cls.event_version!r}, not a whole number from 1."
+    if cls.ordering_key is not None and not names_an_attribute(cls, cls.ordering_key):
+        yield f"ordering_key is {cls.ordering_key!r}, which names no field or property of it."
+
+
+def names_an_attribute(cls: type[DomainEvent], name: object) -> bool:
+    """Dit si chaque événement de la classe a cet attribut : un champ, ou une propriété."""
+    if not isinstance(name, str):
+        return False
+    return name in {field.name for field in dataclasses.fields(cls)} or name in dir(cls)
 
 
 def _name_faults(

@@ -70,6 +70,8 @@ class DomainEvent:
 
     event_type: ClassVar[str]
     event_version: ClassVar[int] = 1
+    ordering_key: ClassVar[str | None] = None
+    """Le champ, ou la propriété, sous lequel les livraisons d’un handler se suivent."""
 
     event_id: UUID = field(default_factory=uuid7)
     """Identifiant unique de ce fait."""

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from django.apps import apps
 from django.db import connections
 
+from ..domain.domain_event import DomainEvent, SubscriptionError
 from .handling import Verdict, attempt
 from .logs import describe, identify, log_given_up, logger
 from .subscriptions import Subscription
@@ -21,12 +23,11 @@ BATCH_SIZE = 100  # handlers in one message
 class Dispatch:
     """Un événement publié et un handler asynchrone qui l’attend."""
 
+    event: DomainEvent
     payload: dict[str, Any]
     subscription: Subscription
     depth: int
     using: str
-    key: str | None = None
-    """Sa clé d’ordre, s’il en a une."""
     planned_at: float = field(default_factory=time.monotonic)
 
 
@@ -110,12 +111,38 @@ def enrol(batch: Batch) -> None:
     if slots.enrol:
         slots.enrol(batch)
     else:
-        after_commit(batch, send_or_run)
+        _without_order(batch, send_or_run)
 
 
 def enrol_in_process(batch: Batch) -> None:
     """Prévoit l’exécution dans ce processus, après le commit."""
-    after_commit(batch, run_here)
+    _without_order(batch, run_here)
+
+
+def _without_order(batch: Batch, then: Callable[[Batch], None]) -> None:
+    for item in batch:
+        if item.subscription.ordering_key_of(type(item.event)):
+            require_order(item.subscription)
+    after_commit(batch, then)
+
+
+def require_order(subscription: Subscription) -> None:
+    """Refuse un abonnement ordonné s’il n’y a pas de registre, et qu’il n’en viendra pas.
+
+    Raises:
+        SubscriptionError: rien ne garderait l’ordre entre deux messages.
+    """
+    # While Django starts, a register that is installed may not be plugged in yet.
+    coming = not apps.ready and (
+        not apps.apps_ready
+        or any(getattr(app, "keeps_deliveries", False) for app in apps.get_app_configs())
+    )
+    if not (slots.enrol or coming):
+        raise SubscriptionError(
+            f"Handler {subscription.name} of {subscription.event_type!r} has an ordering key, and "
+            "only the durable register keeps an order: between two messages nothing does. Add "
+            "the outbox application to INSTALLED_APPS, or take ordering_key away."
+        )
 
 
 class AfterCommit:

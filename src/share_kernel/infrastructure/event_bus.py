@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, Protocol, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
@@ -87,6 +87,8 @@ class Options(TypedDict, total=False):
     queue: str | None
     atomic: bool
     claim: float | None
+    ordering_key: str | None
+    on_dead: Literal["release", "hold"]
 
 
 class EventBus:
@@ -148,7 +150,7 @@ class EventBus:
             if connection.needs_rollback and not was_marked:
                 raise self._marked(event)
         if subscriptions and payload is not None:
-            self._enrol(_dispatches(payload, subscriptions, depth, using))
+            self._enrol(_dispatches(event, payload, subscriptions, depth, using))
 
     def publish_many(self, events: Iterable[DomainEvent], using: str = DEFAULT_DB_ALIAS) -> None:
         """Publie plusieurs événements d’un coup, dans l’ordre.
@@ -230,6 +232,8 @@ class EventBus:
         queue: str | None = None,
         atomic: bool = True,
         claim: float | None = None,
+        ordering_key: str | None = None,
+        on_dead: Literal["release", "hold"] = "release",
     ) -> Any:
         """Abonne un handler qui s’exécute après le commit, dans sa propre transaction.
 
@@ -246,6 +250,9 @@ class EventBus:
                 alors lieu au moins une fois.
             claim: avec le registre et sans transaction, secondes pendant lesquelles la livraison
                 lui est réservée ; sinon la réservation est renouvelée tant qu’il s’exécute.
+            ordering_key: avec le registre, l’attribut de l’événement sous lequel les livraisons
+                commencent dans l’ordre de publication, à la place de celui de la classe.
+            on_dead: si une livraison abandonnée libère sa clé (``release``) ou la retient.
 
         Returns:
             Le handler, inchangé.
@@ -262,6 +269,8 @@ class EventBus:
             queue=queue,
             atomic=atomic,
             claim=claim,
+            ordering_key=ordering_key,
+            on_dead=on_dead,
         )
 
     def unsubscribe(self, event_type: EventType, handler: Handler) -> bool:
@@ -285,6 +294,7 @@ class EventBus:
 
         def subscribe(handler: Any) -> Any:
             new = make_subscription(handler, topic, family, **options)
+            _check_order(new)
             self._registry.subscribe(new)
             return handler
 
@@ -313,11 +323,22 @@ class EventBus:
         )
 
 
+def _check_order(new: Subscription) -> None:
+    # Of a family, only what is published tells which events have a key.
+    cls = DomainEvent if new.family else event_types.get(new.event_type, DomainEvent)
+    if new.is_async and new.ordering_key_of(cls):
+        dispatch.require_order(new)
+
+
 def _dispatches(
-    payload: dict[str, Any], subscriptions: tuple[Subscription, ...], depth: int, using: str
+    event: DomainEvent,
+    payload: dict[str, Any],
+    subscriptions: tuple[Subscription, ...],
+    depth: int,
+    using: str,
 ) -> list[Dispatch]:
     # A function apart: a comprehension in publish would cost each publication three cells.
-    return [Dispatch(payload, item, depth, using) for item in subscriptions]
+    return [Dispatch(event, payload, item, depth, using) for item in subscriptions]
 
 
 def _topic(event_type: object) -> tuple[str, type[DomainEvent] | None]:

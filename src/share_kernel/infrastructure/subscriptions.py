@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from types import FunctionType
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 
@@ -51,7 +51,7 @@ class Subscription:
     """Secondes de réservation ; ``None`` la renouvelle tant que le handler s’exécute."""
     ordering_key: str | None = None
     """L’attribut de l’événement sous lequel ses livraisons se suivent."""
-    on_dead: str = "release"
+    on_dead: Literal["release", "hold"] = "release"
     """Une livraison abandonnée libère sa clé (``release``) ou la retient (``hold``)."""
 
     def call(self, event: DomainEvent) -> None:
@@ -74,6 +74,10 @@ class Subscription:
         if self.family is None:
             return 0 if self.event_type == cls.event_type else None
         return next((n for n, base in enumerate(cls.__mro__) if _same(base, self.family)), None)
+
+    def ordering_key_of(self, cls: type[DomainEvent]) -> str | None:
+        """Renvoie l’attribut qui ordonne les livraisons de ces événements, s’il y en a un."""
+        return self.ordering_key or cls.ordering_key
 
     def reacts_as(self, other: Subscription) -> bool:
         """Dit si un même événement appellerait deux fois le même handler."""
@@ -162,6 +166,8 @@ _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "queue": (lambda value: value is None or is_handler_name(value), _A_NAME),
     "atomic": (lambda value: type(value) is bool, "True or False"),
+    "ordering_key": (lambda value: value is None or is_handler_name(value), _A_NAME),
+    "on_dead": (lambda value: value in ("release", "hold"), "'release' or 'hold'"),
     "claim": (
         lambda value: value is None or (type(value) in (int, float) and 0 < value <= LONGEST),
         f"a positive number of seconds, at most {LONGEST}",

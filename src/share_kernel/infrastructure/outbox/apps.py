@@ -12,6 +12,7 @@ class OutboxConfig(AppConfig):
     label = "share_kernel_outbox"
     verbose_name = "Registre des livraisons"
     default_auto_field = "django.db.models.BigAutoField"
+    keeps_deliveries = True  # read before ready() has plugged the register in
 
     def ready(self) -> None:
         """Branche le registre avant le commit, et enregistre ses vérifications."""

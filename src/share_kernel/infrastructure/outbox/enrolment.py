@@ -15,6 +15,7 @@ from ..handling import Verdict
 from ..registry import registry
 from .delivering import deliver_now, readable
 from .models import LEASE, DatabaseClock, Delivery, NextPosition, at_once, in_seconds
+from .ordering import key_of
 
 WAKE_SIZE = 100  # rows that one message wakes
 
@@ -85,7 +86,7 @@ def _rows(batch: Batch, *, awake: bool) -> list[Delivery]:
             payload=json.dumps(item.payload, allow_nan=False),
             sends=int(awake),
             position=NextPosition(rank),
-            key=item.key,
+            key=key_of(item),
             created_at=now,
             pending_since=DatabaseClock(),
             start_after=at_once(),

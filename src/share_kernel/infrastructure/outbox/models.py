@@ -212,7 +212,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         waiting = self._everywhere().pending().filter(handler=handler, key=key, attempts=0)
         ids = list(waiting.order_by("position").values_list("pk", flat=True)[:HANDED])
         if ids:
-            self.filter(pk__in=ids).update(start_after=at_once(), send_after=DatabaseClock())
+            chosen = self._everywhere().filter(pk__in=ids)
+            chosen.update(start_after=at_once(), send_after=DatabaseClock())
         return ids
 
     def lock(self, row: Delivery) -> bool:
@@ -310,9 +311,12 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def give_up(self, reason: str) -> int:
         """Abandonne les lignes en attente ; celle qui s’exécute se solde d’abord."""
-        return self.pending().update(
-            state=Delivery.State.DEAD, error=reason, settled_at=DatabaseClock()
-        )
+        chosen = self.filter(state__in=IN_LINE)
+        lines = set(chosen.filter(key__isnull=False).values_list("handler", "key")[:SLICE])
+        count = chosen.update(state=Delivery.State.DEAD, error=reason, settled_at=DatabaseClock())
+        for handler, key in lines:
+            self.hand_over(handler, key)
+        return count
 
     def prune(self, *, days: float, include_dead: bool) -> int:
         """Efface les lignes soldées depuis plus de *days* jours ; jamais une ligne en attente."""
