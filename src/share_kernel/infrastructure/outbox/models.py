@@ -312,7 +312,9 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def give_up(self, reason: str) -> int:
         """Abandonne les lignes en attente ; celle qui s’exécute se solde d’abord."""
         chosen = self.filter(state__in=IN_LINE)
-        lines = set(chosen.filter(key__isnull=False).values_list("handler", "key")[:SLICE])
+        lines: set[Any] = set(
+            chosen.filter(key__isnull=False).values_list("handler", "key")[:SLICE]
+        )
         count = chosen.update(state=Delivery.State.DEAD, error=reason, settled_at=DatabaseClock())
         for handler, key in lines:
             self.hand_over(handler, key)

@@ -32,6 +32,7 @@ from src.share_kernel.infrastructure.event_bus import (
 from src.share_kernel.infrastructure.outbox import models
 from src.share_kernel.infrastructure.outbox.models import Delivery
 from src.share_kernel.infrastructure.outbox.relay import relay
+from tests.share_kernel.events import OrderPlaced
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("outbox")]
 
@@ -248,7 +249,7 @@ class TestADeadHead:
 class TestManyHeldBack:
     """Dix mille lignes derrière une tête qui échoue ne ralentissent pas les autres."""
 
-    HELD = 2_500
+    HELD = 1_200
 
     @pytest.fixture
     def _crowd(self, line: Line) -> None:
