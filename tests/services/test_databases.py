@@ -665,3 +665,51 @@ class TestAServerThatIsNotInUtc:
         register.rows.update(
             start_after=F("start_after") - delay, send_after=F("send_after") - delay
         )
+
+
+def ends_it(register: Register) -> None:
+    sql(register, "ROLLBACK")
+
+
+def ends_it_and_writes_again(register: Register) -> None:
+    sql(register, "ROLLBACK")
+    register.leave_effect("after")
+
+
+def ends_it_and_begins_another(register: Register) -> None:
+    sql(register, "ROLLBACK")
+    sql(register, "BEGIN")
+
+
+def ends_it_in_a_block(register: Register) -> None:
+    with contextlib.suppress(DatabaseError), transaction.atomic(using=register.using):
+        sql(register, "ROLLBACK")
+
+
+def sql(register: Register, statement: str) -> None:
+    with connections[register.using].cursor() as cursor:
+        cursor.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "end", [ends_it, ends_it_and_writes_again, ends_it_and_begins_another, ends_it_in_a_block]
+)
+def test_a_handler_that_rolls_its_transaction_back_has_not_succeeded(
+    end: Callable[[Register], None], register: Register
+) -> None:
+    def handler(event: OrderPlaced) -> None:
+        register.leave_effect("before")
+        end(register)
+
+    seen: Seen = []
+    subscribe_async(OrderPlaced, handler, name="ends it")
+    subscribe_bystander(seen)
+    publish(register)
+
+    register.turn()
+
+    row = register.row("ends it")
+    assert (row.state, row.attempts) == ("pending", 1)
+    assert row.error
+    assert "before" not in register.effects()
+    assert seen == ["bystander"]

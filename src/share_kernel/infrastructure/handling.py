@@ -163,12 +163,10 @@ def _run(
     with within(subscription):
         with around():
             try:
-                # A savepoint of its own: its release fails if the handler lost the transaction.
-                with transaction.atomic(using=using) if subscription.atomic else nullcontext():
-                    label = f"Handler {subscription.name} of {event.event_type} {event.event_id}"
-                    with balanced(label):
-                        subscription.call(event)
-                    _contradict(subscription, label, using)
+                label = f"Handler {subscription.name} of {event.event_type} {event.event_id}"
+                with balanced(label):
+                    subscription.call(event)
+                _contradict(subscription, label, using)
             except BaseException as error:
                 failure = error
                 raise
@@ -201,10 +199,20 @@ _PG_IN_ERROR = 3  # PQTRANS_INERROR, for psycopg 2 and 3 alike
 
 
 def _transaction_of(using: str) -> Within:
-    def within(subscription: Subscription) -> AbstractContextManager[object]:
-        return transaction.atomic(using=using) if subscription.atomic else nullcontext()
+    @contextmanager
+    def within(subscription: Subscription) -> Iterator[None]:
+        if not subscription.atomic:
+            yield
+            return
+        with transaction.atomic(using=using), kept(using):
+            yield
 
     return within
+
+
+def kept(using: str) -> AbstractContextManager[object]:
+    """Un point de sauvegarde : le libérer échoue si le bloc a perdu la transaction."""
+    return transaction.atomic(using=using)
 
 
 def _contexts(event: DomainEvent, depth: int) -> Around:

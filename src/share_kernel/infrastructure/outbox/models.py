@@ -12,6 +12,7 @@ from typing import Any, Self
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, models, transaction
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -233,11 +234,24 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Prolonge la réservation de cet essai."""
         return self.of(row).update(reserved_until=in_seconds(seconds))
 
-    def settle(self, row: Delivery) -> int:
-        """Solde la ligne de cet essai : son handler a réussi."""
+    def knows_its_locks(self) -> bool:
+        """Dit si la base sait quelle transaction a verrouillé une ligne."""
+        return connections[self.db].vendor == "postgresql"
+
+    def settle(self, row: Delivery, *, locked: bool = False) -> int:
+        """Solde la ligne de cet essai : son handler a réussi.
+
+        Args:
+            row: la ligne.
+            locked: cette transaction l’a verrouillée ; si une autre lui a succédé, rien n’est fait.
+        """
+        mine = self.of(row)
+        if locked and self.knows_its_locks():
+            same = f"{TABLE}.xmax = pg_current_xact_id()::xid"
+            mine = mine.filter(RawSQL(same, [], models.BooleanField()))  # noqa: S611  (no parameter)
         if settings.get("KEEP_DONE") == 0:
-            return self.of(row).delete()[0]
-        return self.of(row).update(state=Delivery.State.DONE, settled_at=DatabaseClock(), error="")
+            return mine.delete()[0]
+        return mine.update(state=Delivery.State.DONE, settled_at=DatabaseClock(), error="")
 
     def postpone(self, row: Delivery, *, delay: float, attempts: int, error: str) -> int:
         """Remet la ligne de cet essai à plus tard."""
