@@ -58,7 +58,7 @@ def _class_attribute_faults(cls: type[DomainEvent]) -> Iterator[str]:
 
 
 def names_an_attribute(cls: type[DomainEvent], name: object) -> bool:
-    """Dit si chaque événement de la classe a cet attribut : un champ, ou une propriété."""
+    """Dit si chaque événement de la classe a cet attribut : un champ, ou une propriété."""
     if not isinstance(name, str):
         return False
     return name in {field.name for field in dataclasses.fields(cls)} or name in dir(cls)

@@ -1,4 +1,4 @@
-"""Des identifiants qui se suivent dans le temps : les index d’une base les rangent côte à côte."""
+"""Des identifiants qui se suivent dans le temps : les index d’une base les rangent côte à côte."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID
 
 
 def uuid7() -> UUID:
-    """Renvoie un UUID de version 7 (RFC 9562) : l’heure à un quart de microseconde, puis le hasard.
+    """Renvoie un UUID de version 7 (RFC 9562) : l’heure à un quart de microseconde, puis le hasard.
 
     Dans une base, des clés tirées au hasard salissent une page chacune.
     """

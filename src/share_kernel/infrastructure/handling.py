@@ -211,7 +211,7 @@ def _transaction_of(using: str) -> Within:
 
 
 def kept(using: str) -> AbstractContextManager[object]:
-    """Un point de sauvegarde : le libérer échoue si le bloc a perdu la transaction."""
+    """Un point de sauvegarde : le libérer échoue si le bloc a perdu la transaction."""
     return transaction.atomic(using=using)
 
 

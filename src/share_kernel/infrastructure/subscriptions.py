@@ -199,7 +199,7 @@ def make_subscription(
 
 def _handler_faults(new: Subscription) -> Iterator[str]:
     """Nomme ce qui échouerait à coup sûr le jour de l’appel."""
-    handler = new.handler
+    handler: Any = new.handler  # whatever was passed
     if not callable(handler):
         yield "it is not callable."
     if _is(handler, inspect.isgeneratorfunction) or _is(handler, inspect.isasyncgenfunction):

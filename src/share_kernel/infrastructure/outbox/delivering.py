@@ -33,12 +33,12 @@ def deliver_due(
     stop: Callable[[], bool] = bool,
     goes_on: bool = False,
 ) -> int:
-    """Réserve des lignes dues et les livre une à une ; renvoie combien d’essais.
+    """Réserve des lignes dues et les livre une à une ; renvoie combien d’essais.
 
     Args:
         using: l’alias de la base de données.
-        ids: celles que l’on désigne, puis celles que leur fin libère ; sinon les plus anciennes.
-        stop: interrogé entre deux livraisons ; ``True`` rend ce qui reste.
+        ids: celles que l’on désigne, puis celles que leur fin libère ; sinon les plus anciennes.
+        stop: interrogé entre deux livraisons ; ``True`` rend ce qui reste.
         goes_on: poursuivre après la demande d’arrêt d’un handler, dans un processus à soi.
     """
     end, began, count = time.monotonic() + CLAIM / 2, None, 0
@@ -62,7 +62,7 @@ def deliver_due(
 class _Batch:
     """Des lignes réservées, livrées une à une, chacune dans sa transaction.
 
-    Réserver n’est pas essayer : la transaction qui solde une ligne compte l’essai de la suivante.
+    Réserver n’est pas essayer : la transaction qui solde une ligne compte l’essai de la suivante.
     Il y a un commit par livraison, et un processus tué n’use que l’essai de la ligne en cours.
     """
 
@@ -83,7 +83,7 @@ class _Batch:
         self.handed: list[UUID] = []
 
     def deliver(self) -> int:
-        """Livre ce que le temps de la réservation permet ; renvoie combien d’essais."""
+        """Livre ce que le temps de la réservation permet ; renvoie combien d’essais."""
         count = 0
         try:
             while row := self._next():
@@ -128,7 +128,7 @@ class _Batch:
 
     @contextmanager
     def _reserved(self, row: Delivery, subscription: Subscription) -> Iterator[None]:
-        """Entoure le handler : la ligne est à lui, et soldée avec ce qu’il écrit."""
+        """Entoure le handler : la ligne est à lui, et soldée avec ce qu’il écrit."""
         if not subscription.atomic:
             self._give_back_rest()  # it may outlive their reservation
             with _renewed(row, self.using, subscription):
@@ -151,7 +151,7 @@ class _Batch:
             raise NotStarted from error
 
     def _deliver(self, row: Delivery) -> bool:
-        """Livre une ligne ; dit si un essai a eu lieu."""
+        """Livre une ligne ; dit si un essai a eu lieu."""
         try:
             verdict = _attempt(row, self.using, partial(self._reserved, row))
         except NotStarted as error:
@@ -199,13 +199,13 @@ class _Batch:
         return [other for other in rows if (other.handler, other.key) == (row.handler, row.key)]
 
     def _leave_line(self, row: Delivery) -> None:
-        """Ce qui suit sous la même clé attendra : la ligne n’est pas finie."""
+        """Ce qui suit sous la même clé attendra : la ligne n’est pas finie."""
         held = self._line_of(row)
         self.left += held
         self.queue = deque(other for other in self.queue if other not in held)
 
     def _give_back_rest(self) -> None:
-        """Rend ce qui n’a pas commencé ; au pire, la réservation s’éteindra seule."""
+        """Rend ce qui n’a pas commencé ; au pire, la réservation s’éteindra seule."""
         rows, self.left = [*self.left, *self.queue], []
         self.queue.clear()
         try:

@@ -65,17 +65,17 @@ class NextPosition(models.Expression):
         self.offset = offset
 
     def as_sql(self, compiler: Any, connection: Any) -> Any:
-        """La valeur par défaut de la colonne : une séquence."""
+        """La valeur par défaut de la colonne : une séquence."""
         return "DEFAULT", []
 
     def as_sqlite(self, compiler: Any, connection: Any) -> Any:
-        """SQLite n’a qu’un écrivain à la fois : le plus grand rang, plus celui dans le lot."""
+        """SQLite n’a qu’un écrivain à la fois : le plus grand rang, plus celui dans le lot."""
         rank = f"SELECT COALESCE(MAX(position), 0) + {self.offset:d} FROM {TABLE}"  # noqa: S608  (an int)
         return f"({rank})", []
 
 
 def at_once() -> models.Expression:
-    """Renvoie l’heure d’une ligne neuve : due, même si l’horloge de la base recule."""
+    """Renvoie l’heure d’une ligne neuve : due, même si l’horloge de la base recule."""
     return in_seconds(-86400)
 
 
@@ -85,7 +85,7 @@ def in_seconds(seconds: float) -> models.Expression:
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    """La machine à états d’une livraison : rien d’autre n’écrit d’état."""
+    """La machine à états d’une livraison : rien d’autre n’écrit d’état."""
 
     def pending(self) -> Self:
         """Renvoie ce qui n’est pas soldé, pour en lire beaucoup."""
@@ -115,7 +115,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def reserve(
         self, limit: int, ids: Sequence[uuid.UUID] | None = None, before: datetime | None = None
     ) -> list[Any]:
-        """Réserve des lignes dues et compte l’essai de la première ; chaque autre aura le sien.
+        """Réserve des lignes dues et compte l’essai de la première ; chaque autre aura le sien.
 
         Ce qu’un autre tient est sauté. Ce que sa clé retient est mis de côté, pour que la
         recherche suivante ne le relise pas.
@@ -153,7 +153,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return bool(started)
 
     def release(self, rows: Sequence[Delivery], counted: Delivery | None = None) -> None:
-        """Rend des lignes réservées qui n’ont pas commencé : elles gardent leur place."""
+        """Rend des lignes réservées qui n’ont pas commencé : elles gardent leur place."""
         if counted:
             self.of(counted).update(attempts=counted.attempts - 1, reserved_until=None)
         if rows:
@@ -161,9 +161,9 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             mine.filter(pk__in=[row.pk for row in rows]).update(reserved_until=None)
 
     def line(self, handler: Any, key: Any, before: Any) -> Self:
-        """Renvoie ce qui retient une ligne : ce qui la précède sous la même clé, et n’est pas fini.
+        """Renvoie ce qui retient une ligne : ce qui la précède sous la même clé, et n’est pas fini.
 
-        C’est l’ordre par clé, tout entier : une ligne commence quand rien ne la retient.
+        C’est l’ordre par clé, tout entier : une ligne commence quand rien ne la retient.
         """
         return self._everywhere().filter(
             state__in=IN_LINE, handler=handler, key=key, position__lt=before
@@ -173,7 +173,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.model.objects.using(self.db)  # type: ignore[return-value]
 
     def _in_order(self, found: list[Any]) -> list[Any]:
-        """Garde ce que rien ne retient, hors ce qui est gardé aussi ; met le reste de côté."""
+        """Garde ce que rien ne retient, hors ce qui est gardé aussi ; met le reste de côté."""
         keyed = {row.pk: row for row in found if row.key is not None}
         if not keyed:
             return found
@@ -207,7 +207,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def hand_over(self, handler: str, key: str) -> list[uuid.UUID]:
         """Rend dues les premières lignes qu’une clé ne retient plus, et les renvoie.
 
-        À appeler après le commit de ce qui les retenait : avant, un rival pourrait encore les
+        À appeler après le commit de ce qui les retenait : avant, un rival pourrait encore les
         mettre de côté.
         """
         waiting = self._everywhere().pending().filter(handler=handler, key=key, attempts=0)
@@ -239,11 +239,11 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return connections[self.db].vendor == "postgresql"
 
     def settle(self, row: Delivery, *, locked: bool = False) -> int:
-        """Solde la ligne de cet essai : son handler a réussi.
+        """Solde la ligne de cet essai : son handler a réussi.
 
         Args:
             row: la ligne.
-            locked: cette transaction l’a verrouillée ; si une autre lui a succédé, rien n’est fait.
+            locked: cette transaction l’a verrouillée ; si une autre lui a succédé, rien n’est fait.
         """
         mine = self.of(row)
         if locked and self.knows_its_locks():

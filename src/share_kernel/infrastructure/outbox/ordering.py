@@ -12,7 +12,7 @@ from .models import KEY_LENGTH
 
 
 def key_of(item: Dispatch) -> str | None:
-    """Renvoie la clé d’une livraison, telle que sa ligne la garde ; ``None`` si rien ne l’ordonne.
+    """Renvoie la clé d’une livraison, telle que sa ligne la garde ; ``None`` si rien ne l’ordonne.
 
     Raises:
         PayloadError: l’attribut manque, échoue, ou sa valeur n’est pas une clé.
