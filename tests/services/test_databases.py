@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from django.core.checks import ERROR, run_checks
 from django.core.management import call_command
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connections, transaction
 from django.db.models import F
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker, Settings
