@@ -88,7 +88,7 @@ def compare(times: Times, key: str, what: str, against: str, target: float | Non
 
 
 def rounded_up(ratio: float) -> float:
-    """Garde trois chiffres ; par excès, pour qu’une borne manquée de peu se voie manquée."""
+    """Garde trois chiffres ; par excès, pour qu’une borne manquée de peu se voie manquée."""
     return _rounded(ratio, math.ceil)
 
 

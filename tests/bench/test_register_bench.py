@@ -1,4 +1,4 @@
-"""Le banc du registre tourne pour de vrai, en petit ; des comptes sont affirmés, aucun temps."""
+"""Le banc du registre tourne pour de vrai, en petit ; des comptes sont affirmés, aucun temps."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def test_what_each_job_asks_of_the_server_is_counted(run: dict[str, Any]) -> Non
 
 
 def test_the_counts_are_those_that_were_read_in_the_sources(run: dict[str, Any]) -> None:
-    """Une tâche Celery : une insertion, qui est sa propre transaction."""
+    """Une tâche Celery : une insertion, qui est sa propre transaction."""
     celery = run["by_key"]["celery"]
 
     assert celery["commits"] == pytest.approx(1, abs=0.1)

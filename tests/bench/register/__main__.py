@@ -1,4 +1,4 @@
-"""Mesure le registre et ses pairs, sur un PostgreSQL privé : ``make bench-register``."""
+"""Mesure le registre et ses pairs, sur un PostgreSQL privé : ``make bench-register``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main() -> int:
     """Mesure, affiche les tableaux, écrit le JSON.
 
     Les variables d’environnement ``JOBS``, ``ROUNDS`` et ``ROWS`` raccourcissent ou allongent la
-    mesure (``ROWS=0`` : sans la croissance), ``CONTESTANTS`` en choisit les concurrents par leur
+    mesure (``ROWS=0`` : sans la croissance), ``CONTESTANTS`` en choisit les concurrents par leur
     clé, ``BENCH_RESULTS`` le fichier.
     """
     keys = [one.key for one in CONTESTANTS]
@@ -97,8 +97,8 @@ def told(present: list[Contestant], server: Server) -> dict[str, Any]:
         "python": platform.python_version(),
         "rounds": ROUNDS,
         "jobs": JOBS,
-        "versions": {name: version(name) for name in packages},
-        "server": server.value("SHOW server_version").split()[0],
+        "versions": {name: version(name) for name in packages}
+        | {"PostgreSQL": server.value("SHOW server_version").split()[0]},
     }
 
 

@@ -95,14 +95,14 @@ class Stage:
 
     def publish(self, one: Contestant, database: str, count: int, size: int, pause: float = 0,
                 ) -> dict[str, Any]:  # fmt: skip
-        """Publie *count* travaux ; renvoie ce que dit :mod:`.publishing`."""
+        """Publie *count* travaux ; renvoie ce que dit :mod:`.publishing`."""
         program = (sys.executable, "-m", "tests.bench.register.publishing")
         said = self.run(one, database, *program, str(count), str(size), str(pause))
         told: dict[str, Any] = json.loads(said.splitlines()[-1])
         return told
 
     def run(self, one: Contestant, database: str, *command: str) -> str:
-        """Exécute un programme jusqu’à sa fin, qui doit être bonne ; renvoie ce qu’il a dit."""
+        """Exécute un programme jusqu’à sa fin, qui doit être bonne ; renvoie ce qu’il a dit."""
         child = self._child(one, database, "program", command)
         child.log_path.unlink(missing_ok=True)
         child.finish()

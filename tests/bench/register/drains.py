@@ -1,4 +1,4 @@
-"""Vider une file : des travaux publiés d’avance, puis ceux qui les exécutent."""
+"""Vider une file : des travaux publiés d’avance, puis ceux qui les exécutent."""
 
 from __future__ import annotations
 
@@ -51,24 +51,26 @@ def drain(stage: Stage, one: Contestant, jobs: int) -> Drain:
 def pace(times: list[float]) -> float:
     """Renvoie les secondes par travail, du premier dixième au dernier.
 
-    Ce qui précède est le démarrage inégal des processus ; ce qui suit, leur fin.
+    Ce qui précède est le démarrage inégal des processus ; ce qui suit, leur fin.
     """
     tenth = len(times) // 10
     first, last = tenth, len(times) - 1 - tenth
     return (times[last] - times[first]) / (last - first)
 
 
-def until_done(stage: Stage, database: str, jobs: int) -> None:
+def until_done(stage: Stage, database: str, jobs: int, seconds: float = 60.0) -> None:
     """Attend que *jobs* travaux soient exécutés, tant que leur nombre croît."""
+    # One connection for all the looks: the server would work as much to open them as to answer.
+    with stage.server.connect(database) as connection:
 
-    def done() -> int:
-        return int(stage.server.value("SELECT count(*) FROM bench_effect", database))
+        def done() -> int:
+            return int(connection.execute("SELECT count(*) FROM bench_effect").fetchall()[0][0])
 
-    eventually(lambda: done() >= jobs, f"{jobs} jobs", done, seconds=60)
+        eventually(lambda: done() >= jobs, f"{jobs} jobs", done, seconds)
 
 
 def starts(stage: Stage, database: str) -> dict[int, float]:
-    """Renvoie l’heure où chaque travail a commencé ; un travail exécuté deux fois en manque."""
+    """Renvoie l’heure où chaque travail a commencé ; un travail exécuté deux fois en manque."""
     rows = stage.server.ask("SELECT number, began FROM bench_effect", database)
     began = dict(rows)
     return began if len(began) == len(rows) else {}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tests.chaos.children import eventually
-
 from .contestants import CONTESTANTS, MANAGE, OUTBOX, Stage
+from .drains import until_done
 from .server import Server
 
 ADMIN = ("django.contrib.admin", "django.contrib.messages", "django.contrib.sessions")
@@ -96,16 +96,10 @@ def _sequential_wal(server: Server, database: str) -> float:
 def _pages_a_delivery(stage: Stage, database: str, some: int) -> float:
     stage.server.ask("TRUNCATE bench_effect", database)
     count = stage.server.count(database)
-
-    def done() -> int:
-        return int(stage.server.value("SELECT count(*) FROM bench_effect", database))
-
-    with stage.working(REGISTER, database):
-        try:
-            eventually(lambda: done() >= some, "deliveries", done, PATIENCE)
-        except TimeoutError:
-            print(f"  {done()} deliveries, then none in {PATIENCE:g} s", flush=True)
-    return count.pages(TABLES) / max(done(), 1)
+    with stage.working(REGISTER, database), contextlib.suppress(TimeoutError):
+        until_done(stage, database, some, PATIENCE)
+    done = stage.server.value("SELECT count(*) FROM bench_effect", database)
+    return float(count.pages(TABLES) / max(done, 1))
 
 
 def clone(
@@ -113,7 +107,7 @@ def clone(
 ) -> None:
     """Copie *count* fois une ligne de cet état, chaque copie une seconde avant la précédente.
 
-    Les colonnes sont celles que la base a : seuls changent les identifiants, les dates et l’état.
+    Les colonnes sont celles que la base a : seuls changent les identifiants, les dates et l’état.
     """
     columns = server.ask(
         "SELECT column_name, udt_name FROM information_schema.columns"

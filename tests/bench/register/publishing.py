@@ -1,4 +1,4 @@
-"""Le programme qui publie : en lots, ou un par un avec des pauses ; il dit ce que cela a pris."""
+"""Le programme qui publie : en lots, ou un par un avec des pauses ; il dit ce que cela a pris."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ce que les mesures donnent : des rapports et leurs bornes, un tableau, un fichier."""
+"""Ce que les mesures donnent : des rapports et leurs bornes, un tableau, un fichier."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ NAMES = {one.key: one.name for one in CONTESTANTS}
 OPERATIONS = {
     "relay": "pages of a delivery",
     "status": "pages of `events_status`",
-    "admin": "pages of the administration’s list",
-    "enrol": "bytes of journal of an enrolment",
+    "admin": "pages of the admin list",
+    "enrol": "bytes of WAL of a published row",
 }
 SPEEDS = (  # a key, who must be that much faster, than whom
     ("speed-relay", "relay", "domain-events", 1.2),
@@ -44,7 +44,7 @@ GROWTHS = (  # an operation, and what it must not exceed by much
 
 @dataclass
 class Results:
-    """Tout ce qui a été mesuré : par concurrent et par tour, puis par taille de table."""
+    """Tout ce qui a été mesuré : par concurrent et par tour, puis par taille de table."""
 
     drains: dict[str, list[Drain]] = field(default_factory=dict)
     waits: dict[str, list[list[float]]] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class Results:
         return [of(drain) / drain.jobs for drain in self.drains[key]]
 
     def table(self) -> list[dict[str, Any]]:
-        """Renvoie une ligne par concurrent ; les rapports sont à un relais."""
+        """Renvoie une ligne par concurrent ; les rapports sont à un relais."""
         return [self._line(one) for one in CONTESTANTS if one.key in self.drains]
 
     def _line(self, one: Contestant) -> dict[str, Any]:
@@ -156,7 +156,7 @@ Costs: TypeAlias = tuple[list[float], list[float]]  # ours and another's, round 
 def _compared(
     key: str, what: str, against: str, costs: Costs, target: float, *, at_least: bool = False
 ) -> Row:
-    """Compare deux coûts, tour par tour ; une vitesse est l’inverse d’un coût."""
+    """Compare deux coûts, tour par tour ; une vitesse est l’inverse d’un coût."""
     over, under = reversed(costs) if at_least else costs
     rounded = rounded_down if at_least else rounded_up
     middle = statistics.median(one / other for one, other in zip(over, under, strict=True))

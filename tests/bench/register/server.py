@@ -75,9 +75,13 @@ class Server:
         """Renvoie l’adresse d’une base."""
         return f"postgresql://{role}@{LOCALHOST}:{self.port}/{database}"
 
+    def connect(self, database: str) -> psycopg.Connection:
+        """Ouvre une connexion dont rien n’est compté, et où chaque requête se valide elle-même."""
+        return psycopg.connect(self.url(database, "postgres"), autocommit=True)
+
     def ask(self, sql: str, database: str = "postgres") -> list[tuple[Any, ...]]:
-        """Exécute une requête hors de toute transaction, sans être compté."""
-        with psycopg.connect(self.url(database, "postgres"), autocommit=True) as connection:
+        """Exécute une requête sur une connexion neuve."""
+        with self.connect(database) as connection:
             cursor = connection.execute(sql.encode())
             return cursor.fetchall() if cursor.description else []
 
@@ -86,7 +90,7 @@ class Server:
         return self.ask(sql, database)[0][0]
 
     def create(self, name: str, template: str = "template1") -> str:
-        """Crée une base, ou la recrée, copie d’une autre ; renvoie son nom."""
+        """Crée une base, ou la recrée, copie d’une autre ; renvoie son nom."""
         self.ask(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         self.ask(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {MEASURED}")
         return name
@@ -159,7 +163,9 @@ class Count:
         return int(self.server.value(sql))
 
     def _read_fsyncs(self) -> int:
-        return int(self.server.value("SELECT wal_sync FROM pg_stat_wal"))
+        is_recent = int(self.server.value("SHOW server_version_num")) >= 180_000
+        moved = "SELECT sum(fsyncs)::int FROM pg_stat_io WHERE object = 'wal'"
+        return int(self.server.value(moved if is_recent else "SELECT wal_sync FROM pg_stat_wal"))
 
 
 def _command(program: str, *args: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""L’application du banc : un effet, et les travaux d’un seul concurrent."""
+"""L’application du banc : un effet, et les travaux d’un seul concurrent."""
 
 import os
 import time

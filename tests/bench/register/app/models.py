@@ -4,7 +4,7 @@ from django.db import models
 
 
 class Effect(models.Model):
-    """Ce que fait chaque travail : une petite insertion, qui dit quand il a commencé."""
+    """Ce que fait chaque travail : une petite insertion, qui dit quand il a commencé."""
 
     number = models.IntegerField()
     began = models.FloatField()

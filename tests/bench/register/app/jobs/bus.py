@@ -1,4 +1,4 @@
-"""Ce bus : un événement par travail, publiés en lot, et un handler asynchrone."""
+"""Ce bus : un événement par travail, publiés en lot, et un handler asynchrone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Une tâche Celery par travail, envoyée après le commit : rien ne survit à un arrêt brutal."""
+"""Une tâche Celery par travail, envoyée après le commit : rien ne survit à un arrêt brutal."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""django-tasks-db : les tâches de Django dans une table ; il n’a pas de lot."""
+"""django-tasks-db : les tâches de Django dans une table ; il n’a pas de lot."""
 
 from collections.abc import Sequence
 from importlib import import_module
