@@ -8,7 +8,7 @@ from tests.settings import MIDDLEWARE, STATIC_URL, TEMPLATES  # noqa: F401
 
 INSTALLED_APPS = [
     *INSTALLED_APPS,
-    *filter(None, os.environ["BENCH_APPS"].split(",")),
+    *filter(None, os.environ.get("BENCH_APPS", "").split(",")),
     "tests.bench.register.app",
 ]
 ROOT_URLCONF = "tests.urls" if "django.contrib.admin" in INSTALLED_APPS else None
