@@ -62,7 +62,7 @@ demo: $(READY) ## Montre le bus à l’œuvre : deux processus, aucun serveur.
 bench: $(READY) ## Mesure le bus, en rapports, contre ce qui fait la même chose.
 	@$(BIN)/python -m tests.bench
 
-bench-register: $(PEERS)/.ready ## Mesure le registre et ses pairs, sur un PostgreSQL privé : JOBS=1000 ROUNDS=3 ROWS=1000000.
+bench-register: $(PEERS)/.ready ## Mesure le registre et ses pairs, sur un PostgreSQL privé : JOBS=2000 ROUNDS=3 ROWS=1000000.
 	@$(PEERS)/bin/python -m tests.bench.register
 
 chaos: $(READY) ## Tue tout au hasard sur quatre piles, et compare ce qui devait arriver.

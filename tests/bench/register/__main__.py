@@ -26,7 +26,7 @@ from .report import Results, show
 from .server import Server
 
 RESULTS = ROOT / os.environ.get("BENCH_RESULTS", "build/bench-register.json")
-JOBS = int(os.environ.get("JOBS", "1000"))
+JOBS = int(os.environ.get("JOBS", "2000"))
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 ROWS = int(os.environ.get("ROWS", "1000000"))  # settled rows of the large table
 SMALL = min(100_000, ROWS // 10)  # and of the one it is compared with
@@ -85,7 +85,7 @@ def compete(stage: Stage, present: list[Contestant], results: Results) -> None:
             print(f"Measuring: round {number + 1}, {one.key} …", flush=True)
             results.drains.setdefault(one.key, []).append(drain(stage, one, JOBS))
             if one.has_latency:
-                waits = latencies(stage, one, max(5, JOBS // 50))
+                waits = latencies(stage, one, max(5, JOBS // 100))
                 results.waits.setdefault(one.key, []).append(waits)
 
 

@@ -34,7 +34,9 @@ COUNTS: Sequence[tuple[str, str, str, Callable[[Drain], float], float]] = (
     ("statements", "statements", "relay", lambda drain: drain.done.statements, 7.0),
     ("misses", "vain claims", "relay-4", lambda drain: 2 * drain.misses, 0.0),
 )
-GROWTHS = (  # an operation, and what it must not exceed by much
+# An operation on the large table, and what it must not exceed by much: the same one on the small
+# table, or another one on the same.
+GROWTHS = (
     ("relay", "small table", "relay", 1.5),
     ("status", "small table", "status", 1.5),
     ("admin", "small table", "admin", 1.5),
