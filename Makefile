@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := src conf tests docs
+PEERS := build/peers
 PORT := 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help unit site serve shell test mutants doctest lint format types traduire catalogues demo bench chaos versions check clean
+.PHONY: help unit site serve shell test mutants doctest lint format types traduire catalogues demo bench bench-register chaos versions check clean
 
 help: ## Montre cette aide.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 unit: $(READY) ## Exécute les tests unitaires du bus, en quelques secondes, sans le site.
 	@$(BIN)/python -m pytest src/share_kernel tests/share_kernel
@@ -61,6 +62,9 @@ demo: $(READY) ## Montre le bus à l’œuvre : deux processus, aucun serveur.
 bench: $(READY) ## Mesure le bus, en rapports, contre ce qui fait la même chose.
 	@$(BIN)/python -m tests.bench
 
+bench-register: $(PEERS)/.ready ## Mesure le registre et ses pairs, sur un PostgreSQL privé : JOBS=2000 ROUNDS=3 ROWS=1000000.
+	@$(PEERS)/bin/python -m tests.bench.register
+
 chaos: $(READY) ## Tue tout au hasard sur quatre piles, et compare ce qui devait arriver.
 	@$(BIN)/python -m tests.chaos
 
@@ -83,6 +87,11 @@ clean: ## Efface ce que les autres cibles ont produit.
 # The tests read the built site: they build it if nobody has.
 build/site/index.html: $(READY) $(shell find docs locale src -type f -not -name '*.mo' -not -name '*.pyc')
 	@$(BIN)/python docs/_ext/build_site.py
+
+# What the register is compared with stays out of the environment of the tests.
+$(PEERS)/.ready: pyproject.toml constraints.txt
+	@sh ./.ci/venv $(PEERS) '.[peers]'
+	@touch $@
 
 $(READY): pyproject.toml constraints.txt
 	@sh ./.ci/venv $(VENV)

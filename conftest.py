@@ -37,6 +37,7 @@ collect_ignore_glob = [
     "docs/_ext/*",
     "noxfile.py",
     "tests/mutants/[!t]*",  # its tool comes with the dev extra only
+    "tests/bench/register/app/*",  # an application that only the bench installs, with its peers
     "tests/chaos/app/*",  # an application that only the chaos installs
     "tests/services/shop/*",  # an application that only the service tests install
     "tests/tenants/customers/*",  # likewise

@@ -43,6 +43,7 @@ extensions = [
     "access",
     "chaos",
     "measures",
+    "peers",
 ]
 exclude_patterns = ["_build", "_ext", "_modeles", "conftest.py"]
 templates_path = ["_templates"]

@@ -2,7 +2,8 @@
 
 ``{plot} groupe`` en fait un dessin, ``{measures} groupe`` un tableau par nombre de handlers,
 ``{targets}`` le tableau de ce que le bus doit tenir, ``{conditions}`` la phrase qui dit ce qui
-tournait. Les rôles ``{ratio}`` et ``{inverse}`` citent un rapport par sa clé.
+tournait ; ``{targets} register`` et ``{conditions} register``, ceux de ``make bench-register``.
+Les rôles ``{ratio}`` et ``{inverse}`` citent un rapport par sa clé.
 Les noms viennent du banc : ils sont traduits, ou du code entre accents graves.
 """
 
@@ -25,7 +26,8 @@ from sphinx.locale import _
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from tables import named, paragraph, table
 
-RUN = Path(__file__).resolve().parents[1] / "_data" / "bench.json"
+DATA = Path(__file__).resolve().parents[1] / "_data"
+RUNS = {"bench": DATA / "bench.json", "register": DATA / "bench-register.json"}
 Row = dict[str, Any]
 
 # One panel of a plot. Widths are percentages and heights pixels: the text keeps its size on a
@@ -34,19 +36,23 @@ LINE, TITLE, AXIS = 22, 26, 18  # pixels
 NAMES_END, LEFT, RIGHT = 40.0, 43.0, 84.0  # percentages; a value is written right of its mark
 
 
-def recorded(env: Any) -> dict[str, Any]:
-    """Lit l’exécution enregistrée ; la page en dépend."""
-    env.note_dependency(str(RUN))
-    run: dict[str, Any] = json.loads(RUN.read_text(encoding="utf-8"))
+def recorded(env: Any, name: str = "bench") -> dict[str, Any]:
+    """Lit une exécution enregistrée ; la page en dépend."""
+    env.note_dependency(str(RUNS[name]))
+    run: dict[str, Any] = json.loads(RUNS[name].read_text(encoding="utf-8"))
     return run
 
 
-def find(run: dict[str, Any], key: str) -> Row:
-    """Renvoie la mesure de cette clé."""
-    rows = {row["key"]: row for group in run["groups"].values() for row in group}
-    if key not in rows:
-        raise ExtensionError(f"bench.json has no measure {key!r}, only: {', '.join(rows)}")
-    return rows[key]
+def find(env: Any, key: str) -> float:
+    """Renvoie le rapport de cette clé ; ``celery.speed`` est celui d’un concurrent."""
+    runs = [recorded(env, name) for name in RUNS]
+    rows = [row for run in runs for group in run["groups"].values() for row in group]
+    ratios = {row["key"]: row["ratio"] for row in rows}
+    for line in runs[-1]["contestants"]:
+        ratios |= {f"{line['key']}.{name}": value for name, value in line.items()}
+    if key not in ratios:
+        raise ExtensionError(f"No measure {key!r} is recorded, only: {', '.join(ratios)}")
+    return float(ratios[key])
 
 
 def number(value: float, language: str) -> str:
@@ -56,7 +62,8 @@ def number(value: float, language: str) -> str:
 
 def target(row: Row, language: str) -> str:
     """Écrit la borne d’un rapport."""
-    return localised(f"≤\N{NO-BREAK SPACE}{row['target']:.3g}", language)
+    sign = "≥" if row.get("at_least") else "≤"
+    return localised(f"{sign}\N{NO-BREAK SPACE}{row['target']:.3g}", language)
 
 
 def localised(text: str, language: str) -> str:
@@ -74,22 +81,23 @@ class Ratio(SphinxRole):
     """Un rapport, cité dans une phrase."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        ratio = find(recorded(self.env), self.text)["ratio"]
-        return [nodes.Text(number(ratio, self.config.language))], []
+        return [nodes.Text(number(find(self.env, self.text), self.config.language))], []
 
 
 class Inverse(SphinxRole):
     """Combien de fois moins, au lieu d’un rapport plus petit que un."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
-        return [nodes.Text(f"{1 / find(recorded(self.env), self.text)['ratio']:.0f}")], []
+        return [nodes.Text(f"{1 / find(self.env, self.text):.0f}")], []
 
 
 class Conditions(SphinxDirective):
     """Quand la mesure a eu lieu, et avec quelles versions."""
 
+    optional_arguments = 1
+
     def run(self) -> list[nodes.Node]:
-        run = recorded(self.env)
+        run = recorded(self.env, *self.arguments)
         day = format_date(date.fromisoformat(run["date"]), "long", locale=self.config.language)
         versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
         sentence = _("Recorded on {day}, {rounds} rounds, with Python {python}, {versions}.")
@@ -123,9 +131,11 @@ class Measures(SphinxDirective):
 class Targets(SphinxDirective):
     """Tout ce que le bus doit tenir, et s’il le tient."""
 
+    optional_arguments = 1
+
     def run(self) -> list[nodes.Node]:
         language = self.config.language
-        groups = recorded(self.env)["groups"].values()
+        groups = recorded(self.env, *self.arguments)["groups"].values()
         body = [
             [
                 [named(name_of(row)), named(reference(row))],

@@ -33,12 +33,14 @@ class Row:
     ratio: float
     median_ratio: float
     target: float | None
+    at_least: bool = False  # the target is what the ratio must reach
 
     @property
     def verdict(self) -> str:
         if self.target is None:
             return ""
-        return "met" if self.ratio <= self.target else "missed"
+        met = self.ratio >= self.target if self.at_least else self.ratio <= self.target
+        return "met" if met else "missed"
 
 
 def measure(cases: dict[str, Case], rounds: int = ROUNDS) -> Times:
@@ -87,6 +89,16 @@ def compare(times: Times, key: str, what: str, against: str, target: float | Non
 
 def rounded_up(ratio: float) -> float:
     """Garde trois chiffres ; par excès, pour qu’une borne manquée de peu se voie manquée."""
-    decimals = 2 - math.floor(math.log10(ratio))
-    scale = 10.0**decimals
-    return math.ceil(round(ratio * scale, 6)) / scale
+    return _rounded(ratio, math.ceil)
+
+
+def rounded_down(ratio: float) -> float:
+    """Garde trois chiffres, par défaut, pour une borne à atteindre."""
+    return _rounded(ratio, math.floor)
+
+
+def _rounded(ratio: float, towards: Callable[[float], int]) -> float:
+    if ratio == 0:
+        return 0.0
+    scale = 10.0 ** (2 - math.floor(math.log10(ratio)))
+    return towards(round(ratio * scale, 6)) / scale

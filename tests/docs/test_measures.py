@@ -15,6 +15,7 @@ from .pages import DOCS, ROOT, built
 RUN = json.loads((DOCS / "_data" / "bench.json").read_text(encoding="utf-8"))
 ROWS: list[dict[str, Any]] = [row for rows in RUN["groups"].values() for row in rows]
 PLOTTED = [row for name in ("publish", "convert") for row in RUN["groups"][name]]
+REGISTER = json.loads((DOCS / "_data" / "bench-register.json").read_text(encoding="utf-8"))
 SOURCE = (DOCS / "explications" / "performances.md").read_text(encoding="utf-8")
 PLOT = re.compile(r"<svg role=\"img\".*?</svg>(?=<svg role|</div>)", re.DOTALL)
 
@@ -35,8 +36,9 @@ def shown(value: float, language: str) -> str:
     return text.replace(".", "," if language == "fr" else ".")
 
 
-def bound(value: float, language: str) -> str:
-    return f"≤ {value:g}".replace(".", "," if language == "fr" else ".")
+def bound(row: dict[str, Any], language: str) -> str:
+    sign = "≥" if row.get("at_least") else "≤"
+    return f"{sign} {row['target']:g}".replace(".", "," if language == "fr" else ".")
 
 
 def text_of(markup: str) -> str:
@@ -68,13 +70,16 @@ def test_the_first_table_shows_every_publisher(language: str) -> None:
 
 
 @both
-def test_the_last_table_shows_every_target_and_whether_it_is_met(language: str) -> None:
-    last = tables(language)[-1]
+@pytest.mark.parametrize(("position", "rows"), [(-1, ROWS), (-2, REGISTER["groups"]["register"])])
+def test_a_table_shows_every_target_and_whether_it_is_met(
+    language: str, position: int, rows: list[dict[str, Any]]
+) -> None:
+    last = tables(language)[position]
     words = {"met": "tenue", "missed": "manquée"} if language == "fr" else {}
 
     assert [row[1:] for row in last[1:]] == [
-        [shown(row["ratio"], language), f"{bound(row['target'], language)} ({word})"]
-        for row in ROWS
+        [shown(row["ratio"], language), f"{bound(row, language)} ({word})"]
+        for row in rows
         if row["target"] is not None
         for word in [words.get(row["verdict"], row["verdict"])]
     ]
@@ -89,6 +94,8 @@ def test_a_verdict_is_the_one_of_the_ratio() -> None:
 @both
 def test_a_figure_in_a_sentence_is_the_recorded_one(language: str) -> None:
     by_key = {row["key"]: row["ratio"] for row in ROWS}
+    for line in REGISTER["contestants"]:
+        by_key |= {f"{line['key']}.{name}": value for name, value in line.items()}
     prose = text_of(page(language))
     words = {"fr": "fois", "en": "times"}[language]
 
@@ -111,8 +118,7 @@ def test_a_plot_has_one_mark_and_one_label_for_each_measure(language: str) -> No
 
     assert drawn.count('class="measure"') == len(PLOTTED)
     assert labels == [
-        shown(row["ratio"], language)
-        + (f" ({bound(row['target'], language)})" if row["target"] else "")
+        shown(row["ratio"], language) + (f" ({bound(row, language)})" if row["target"] else "")
         for row in PLOTTED
     ]
 
@@ -182,26 +188,29 @@ def test_a_plot_keeps_its_text_readable_on_a_phone(language: str) -> None:
         assert min(map(float, re.findall(r'font-size="([\d.]+)"', plot))) >= 11
 
 
-def test_the_versions_measured_are_those_of_the_project() -> None:
+@pytest.mark.parametrize("run", [RUN, REGISTER], ids=["bench", "register"])
+def test_the_versions_measured_are_those_of_the_project(run: dict[str, Any]) -> None:
     pinned = {}
     for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             requirement = Requirement(line)
-            python = {"python_version": RUN["python"].rpartition(".")[0]}
+            python = {"python_version": run["python"].rpartition(".")[0]}
             if requirement.marker is None or requirement.marker.evaluate(python):
                 pinned[requirement.name] = str(requirement.specifier).removeprefix("==")
 
-    assert {name: pinned.get(name) for name in RUN["versions"]} == RUN["versions"]
+    found = {name: pinned.get(name) for name in run["versions"] if name != "PostgreSQL"}
+    assert found == {name: run["versions"][name] for name in found}
 
 
 @both
-def test_the_page_says_when_and_with_what(language: str) -> None:
+@pytest.mark.parametrize("run", [RUN, REGISTER], ids=["bench", "register"])
+def test_the_page_says_when_and_with_what(language: str, run: dict[str, Any]) -> None:
     prose = text_of(page(language))
 
-    assert format_date(date.fromisoformat(RUN["date"]), "long", locale=language) in prose
-    assert f"Python {RUN['python']}" in prose
-    assert f"{RUN['rounds']} {'tours' if language == 'fr' else 'rounds'}" in prose
-    for name, version in RUN["versions"].items():
+    assert format_date(date.fromisoformat(run["date"]), "long", locale=language) in prose
+    assert f"Python {run['python']}" in prose
+    assert f"{run['rounds']} {'tours' if language == 'fr' else 'rounds'}" in prose
+    for name, version in run["versions"].items():
         assert f"{name} {version}" in prose
 
 
