@@ -120,11 +120,8 @@ def begins_in_sql(event: DomainEvent) -> None:
 
 
 LEFT_OPEN: list[Handler] = [never_leaves_an_atomic, never_leaves_two_and_fails]
-LEFT_OPEN_ALONE: list[Handler] = [
-    *LEFT_OPEN,
-    turns_autocommit_off,
-    begins_in_sql,
-]  # with atomic=False
+LEFT_OPEN_IN_SYNC: list[Handler] = [*LEFT_OPEN, turns_autocommit_off]  # without a transaction
+LEFT_OPEN_ALONE: list[Handler] = [*LEFT_OPEN_IN_SYNC, begins_in_sql]  # with atomic=False
 
 
 # What a handler returns without having run. Each takes what to do when it does run.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from concurrent.futures import Future
 from contextlib import AsyncContextDecorator, ContextDecorator
 from dataclasses import dataclass
 from functools import partial
@@ -62,8 +63,8 @@ class Subscription:
             result = self.handler(event)
             if inspect.isawaitable(result):
                 result = async_to_sync(_await)(result)
-        if kind := what_has_not_run(result):
-            raise unfinished(result, kind, self.name, event)
+        if fault := what_contradicts(result):
+            raise unfinished(f"Handler {self.name}", event, fault)
 
     def distance(self, cls: type[DomainEvent]) -> int | None:
         """Renvoie à combien d’ancêtres de *cls* l’abonnement se trouve, ou ``None``."""
@@ -109,25 +110,33 @@ def _same(one: type, other: type) -> bool:
     return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
-def what_has_not_run(result: object) -> str | None:
-    """Nomme ce qu’un handler renvoie quand son travail reste à faire, ou ``None``."""
-    lazy = inspect.isawaitable(result) or isinstance(result, _NOT_RUN)
-    return type(result).__name__ if lazy else None
+def what_contradicts(result: object) -> str | None:
+    """Dit en quoi ce qu’un handler renvoie dément qu’il ait fini, ou ``None``.
 
-
-def unfinished(result: object, kind: str, name: str, event: DomainEvent) -> UnfinishedHandlerError:
-    """Renvoie l’erreur d’un handler dont le corps n’a pas tourné."""
+    Raises:
+        BaseException: ce qu’a levé le travail qu’il a confié à un autre fil.
+    """
+    kind = type(result).__name__
+    if isinstance(result, Future):
+        if result.done():
+            return what_contradicts(result.result())
+        return f"returned a {kind} that is not done. Wait for its result() there."
+    is_awaitable = inspect.isawaitable(result)
+    if not is_awaitable and not isinstance(result, _NOT_RUN):
+        return None
     if hasattr(result, "close"):
         result.close()  # Python would warn about a coroutine that was never awaited
     cure = (
         "Await it there, or subscribe the handler with subscribe_async"
-        if inspect.isawaitable(result)
+        if is_awaitable
         else "Make the handler a plain function, or consume what it makes"
     )
-    return UnfinishedHandlerError(
-        f"Handler {name} of {event.event_type} {event.event_id} returned a {kind}: "
-        f"its body has not run. {cure}."
-    )
+    return f"returned a {kind}: its body has not run. {cure}."
+
+
+def unfinished(who: str, event: DomainEvent, fault: str) -> UnfinishedHandlerError:
+    """Renvoie l’erreur d’un handler qui n’a pas fait ce qu’il a l’air d’avoir fait."""
+    return UnfinishedHandlerError(f"{who} of {event.event_type} {event.event_id} {fault}")
 
 
 def natural_name(handler: Handler) -> str | None:
