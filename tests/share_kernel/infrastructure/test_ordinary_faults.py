@@ -39,6 +39,7 @@ from tests.share_kernel.events import OrderPaid, OrderPlaced
 from tests.share_kernel.misbehaving import (
     AWAITED,
     ENDED,
+    FAILED_ELSEWHERE,
     FAILURES,
     LEFT_OPEN,
     LEFT_OPEN_IN_SYNC,
@@ -54,6 +55,7 @@ from tests.share_kernel.misbehaving import (
     Work,
     coroutine,
     expects_the_error_in_a_savepoint,
+    kept,
     logged,
     never_leaves_an_atomic,
     newer_payload,
@@ -337,6 +339,23 @@ class TestNotRunAsync:
         assert gave_up_on("first", event, caplog)
         assert after == [event]
 
+    @pytest.mark.parametrize("handler", FAILED_ELSEWHERE.values(), ids=FAILED_ELSEWHERE)
+    def test_what_failed_elsewhere_has_failed(
+        self, handler: Handler, after: Seen, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        event = publish_with(handler, after)
+
+        assert gave_up_on("first", event, caplog)
+        assert after == [event]
+
+    @pytest.mark.parametrize("result", [None, 3, [1]], ids=repr)
+    def test_what_was_done_elsewhere_is_believed(
+        self, result: object, after: Seen, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        publish_with(lambda event: kept(result), after)
+
+        assert caplog.records == []
+
     @pytest.mark.parametrize("value", [None, 0, [1], "text", {"a": 1}, range(3)], ids=repr)
     def test_any_other_value_is_believed(
         self, value: object, after: Seen, caplog: pytest.LogCaptureFixture
@@ -364,8 +383,19 @@ class TestNotRunSync:
         assert isinstance(caught.value, SubscriptionError) or "careless" in said(caught.value)
         assert runs == after == []
 
+    @pytest.mark.parametrize("handler", FAILED_ELSEWHERE.values(), ids=FAILED_ELSEWHERE)
+    def test_what_failed_elsewhere_stops_the_publisher(self, handler: Handler, after: Seen) -> None:
+        subscribe_async(OrderPlaced, after.append, name="after")
+
+        with pytest.raises(BaseException) as caught:  # noqa: PT011  (whatever failed there)
+            subscribe_sync(OrderPlaced, handler, name="careless")
+            publish_event(OrderPlaced())
+
+        assert isinstance(caught.value, SubscriptionError) or "careless" in said(caught.value)
+        assert after == []
+
     def test_any_other_value_is_believed(self) -> None:
-        for number, value in enumerate([None, 0, [1], "text", range(3)]):
+        for number, value in enumerate([None, 0, [1], "text", range(3), kept(), kept(3)]):
             subscribe_sync(OrderPlaced, functools.partial(returning, value), name=f"h{number}")
 
         publish_event(OrderPlaced())
