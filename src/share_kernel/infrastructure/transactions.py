@@ -42,7 +42,7 @@ def left_open(aliases: str) -> str:
 
 
 def roll_back_to(before: State) -> bool:
-    """Annule ce qui est ouvert de plus qu’avant ; dit s’il y en avait."""
+    """Annule ce qui est ouvert de plus qu’avant ; dit s’il y en avait."""
     connection, depth, automatic = before
     left = connection.atomic_blocks[depth:]
     for block in reversed(left):
