@@ -27,14 +27,8 @@ from ..domain.payload import travelling
 from . import dispatch, settings
 from .dispatch import Dispatch, Enrol
 from .registry import Plan, Registry, registry
-from .subscriptions import (
-    Handler,
-    Subscription,
-    make_subscription,
-    unfinished,
-    what_contradicts,
-)
-from .transactions import State, left_open, roll_back_to
+from .subscriptions import Handler, Subscription, make_subscription, what_contradicts
+from .transactions import NEST, State, left_open, roll_back_to
 
 __all__ = [
     "EventBus",
@@ -245,16 +239,8 @@ class EventBus:
         Raises:
             SubscriptionError: il n’a pas de nom stable, son nom est pris, ou c’est un générateur.
         """
-        return self._subscribe(
-            event_type,
-            handler,
-            name=name,
-            is_async=True,
-            max_attempts=max_attempts,
-            queue=queue,
-            atomic=atomic,
-            claim=claim,
-        )
+        options = Options(name=name, max_attempts=max_attempts, queue=queue, atomic=atomic)
+        return self._subscribe(event_type, handler, is_async=True, claim=claim, **options)
 
     def unsubscribe(self, event_type: EventType, handler: Handler) -> bool:
         """Désabonne un handler, synchrone ou asynchrone.
@@ -297,18 +283,20 @@ class EventBus:
 
     def _check_result(self, result: object, handler: Handler, event: DomainEvent) -> None:
         if fault := what_contradicts(result):
-            raise unfinished(f"Handler {self._name_of(handler, event)}", event, fault)
+            label = f"Handler {self._name_of(handler, event)} of {event.event_type}"
+            raise UnfinishedHandlerError(f"{label} {event.event_id} {fault}")
 
     def _check_transaction(self, event: DomainEvent, before: State, *, was_marked: bool) -> None:
         items = self._registry.for_event(type(event))
         names = ", ".join(item.name for item in items if not item.is_async)
+        label = f"{event.event_type} {event.event_id}"
         if roll_back_to(before):
-            raise unfinished(f"One of the handlers {names}", event, left_open(before[0].alias))
+            fault = left_open(before[0].alias)
+            raise UnfinishedHandlerError(f"One of the handlers {names} of {label} {fault}")
         if before[0].needs_rollback and not was_marked:
             raise UnfinishedHandlerError(
-                f"The transaction of {event.event_type} {event.event_id} is marked for rollback, "
-                f"in or before handlers {names}: a database error was caught there. Put what may "
-                "fail in a nested transaction.atomic(), and catch round it."
+                f"The transaction of {label} is marked for rollback, in or before handlers "
+                f"{names}: a database error was caught there. {NEST}"
             )
 
     def _name_of(self, handler: Handler, event: DomainEvent) -> str:
@@ -350,16 +338,12 @@ def _check_published(event: object) -> None:
 
 def _depth_after(cause: Cause, event: DomainEvent) -> int:
     depth = cause[1] + 1
-    if depth >= settings.get("MAX_DEPTH"):
-        raise _too_deep(event, cause, depth)
-    return depth
-
-
-def _too_deep(event: DomainEvent, cause: Cause, depth: int) -> EventChainTooDeepError:
+    if depth < settings.get("MAX_DEPTH"):
+        return depth
     chain = [*chain_of(cause), event]
     names = " → ".join(item.event_type for item in chain)
     unseen = f"{depth + 1 - len(chain)} earlier events → " if depth + 1 > len(chain) else ""
-    return EventChainTooDeepError(
+    raise EventChainTooDeepError(
         f"Publishing {event.event_type} {event.event_id} would make a chain of {depth + 1} events, "
         f"more than MAX_DEPTH allows: {unseen}{names}. Does an event cause itself?"
     )

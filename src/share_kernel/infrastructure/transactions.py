@@ -10,6 +10,11 @@ from django.db import connections
 
 from ..domain.domain_event import UnfinishedHandlerError
 
+# What PostgreSQL says of a transaction, the same with psycopg 2 and 3: PQTRANS_INTRANS, _INERROR.
+IN_TRANSACTION, IN_ERROR = 2, 3
+
+NEST = "Put what may fail in a nested transaction.atomic(), and catch round it."
+
 # A connection, how many blocks are open on it, and whether it commits by itself outside them.
 State: TypeAlias = tuple[Any, int, bool]
 
@@ -57,13 +62,14 @@ def roll_back_to(before: State) -> bool:
 def _is_manual(connection: Any) -> bool:
     """Dit si le code a pris en main les transactions d’une connexion, et l’a laissée ainsi."""
     driver = connection.connection
-    automatic = connection.in_atomic_block or not connection.settings_dict["AUTOCOMMIT"]
-    if automatic or driver is None:
+    if driver is None or connection.in_atomic_block or not connection.settings_dict["AUTOCOMMIT"]:
         return False
     # A BEGIN of its own SQL: SQLite and PostgreSQL tell, MariaDB ends it at the next statement.
-    status = getattr(getattr(driver, "info", None), "transaction_status", 0)
-    began = getattr(driver, "in_transaction", False) or status in _PG_OPEN
-    return began or not connection.autocommit
+    began = postgresql_status(connection) in (IN_TRANSACTION, IN_ERROR)
+    return began or getattr(driver, "in_transaction", False) or not connection.autocommit
 
 
-_PG_OPEN = (2, 3)  # PQTRANS_INTRANS and PQTRANS_INERROR, for psycopg 2 and 3 alike
+def postgresql_status(connection: Any) -> int:
+    """Renvoie ce que PostgreSQL dit de la transaction en cours ; 0 pour une autre base."""
+    info = getattr(connection.connection, "info", None)
+    return int(getattr(info, "transaction_status", 0))
