@@ -81,6 +81,7 @@ def deliver_pending(using: str = DEFAULT_DB_ALIAS, *, only: Only | None = None) 
 
     Raises:
         Exception: ce qu’un handler a levé ; un ``ExceptionGroup`` s’ils sont plusieurs.
+        TypeError: *only* n’est ni un événement enregistré, ni un handler asynchrone abonné.
     """
     names: list[str] = []
     errors: list[BaseException] = []
@@ -94,6 +95,11 @@ def deliver_pending(using: str = DEFAULT_DB_ALIAS, *, only: Only | None = None) 
                     f"{item.payload['event_type']} {item.payload['event_id']}."
                 )
                 errors.append(error)
+    if not (names or only is None or _could_be_wanted(only)):
+        raise TypeError(
+            "deliver_pending(only=…) takes a registered event class or a handler given to "
+            f"subscribe_async, not {only!r:.100}."
+        )
     if len(errors) == 1:
         raise errors[0]
     if errors:
@@ -131,6 +137,12 @@ def _is_wanted(item: Dispatch, only: Only) -> bool:
     if isinstance(only, type) and issubclass(only, DomainEvent):
         return issubclass(get_event_class(item.payload["event_type"]), only)
     return item.subscription.handler == only
+
+
+def _could_be_wanted(only: Only) -> bool:
+    if isinstance(only, type) and issubclass(only, DomainEvent):
+        return any(issubclass(cls, only) for cls in event_types.event_types.values())
+    return any(item.is_async and item.handler == only for item in registry.all())
 
 
 def _through_json(item: Dispatch) -> Dispatch:

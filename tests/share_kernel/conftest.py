@@ -10,6 +10,7 @@ from django.contrib.contenttypes.management import create_contenttypes
 from django.db.models.signals import post_migrate
 from hypothesis import settings
 
+from .idle_loops import close_idle_loops
 from .mailbox import MEMORY, Mailbox
 
 # More examples where nobody waits for them. No deadline: a machine may be busy.
@@ -63,6 +64,12 @@ def mailbox() -> Iterator[Mailbox]:
     yield mailbox
     mailbox.use(None, broker_write_url=None, task_always_eager=False)
     assert current_app.conf.broker_url is None
+
+
+@pytest.fixture(autouse=True)
+def _idle_loops() -> Iterator[None]:
+    yield
+    close_idle_loops()
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -12,6 +13,8 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 
 from src.module.tenant.models import Tenant
 from src.share_kernel.domain.domain_event import DomainEvent, register_event
+
+from .idle_loops import idle_loop
 
 Handler = Callable[[Any], object]
 
@@ -120,11 +123,8 @@ def begins_in_sql(event: DomainEvent) -> None:
 
 
 LEFT_OPEN: list[Handler] = [never_leaves_an_atomic, never_leaves_two_and_fails]
-LEFT_OPEN_ALONE: list[Handler] = [
-    *LEFT_OPEN,
-    turns_autocommit_off,
-    begins_in_sql,
-]  # with atomic=False
+LEFT_OPEN_IN_SYNC: list[Handler] = [*LEFT_OPEN, turns_autocommit_off]  # without a transaction
+LEFT_OPEN_ALONE: list[Handler] = [*LEFT_OPEN_IN_SYNC, begins_in_sql]  # with atomic=False
 
 
 # What a handler returns without having run. Each takes what to do when it does run.
@@ -237,6 +237,82 @@ def _future(work: Work) -> Awaitable[None]:
         loop.close()
 
 
+def _future_of_an_idle_loop(work: Work) -> Awaitable[None]:
+    return idle_loop().create_future()
+
+
+def _task_of_an_idle_loop(work: Work) -> Awaitable[None]:
+    async def run() -> None:
+        work()
+
+    return idle_loop().create_task(run())
+
+
+def _threadsafe_on_an_idle_loop(work: Work) -> Future[None]:
+    """Ce que rend ``asyncio.run_coroutine_threadsafe`` : un futur qui ne s’attend pas."""
+
+    async def run() -> None:
+        work()
+
+    return asyncio.run_coroutine_threadsafe(run(), idle_loop())
+
+
+def promised(work: Work) -> Future[None]:
+    """Ce que rend ``ThreadPoolExecutor.submit``, avant que son fil s’en occupe."""
+    return Future()
+
+
+def kept(result: object = None, error: BaseException | None = None) -> Future[Any]:
+    """Un futur accompli : par un résultat, ou par une erreur."""
+    future: Future[Any] = Future()
+    if error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+    return future
+
+
+def cancelled() -> Future[None]:
+    future: Future[None] = Future()
+    future.cancel()
+    return future
+
+
+def coroutine_returning(make: Callable[[], object]) -> Handler:
+    async def handler(event: DomainEvent) -> object:
+        return make()
+
+    return handler
+
+
+async def failing_task() -> object:
+    return asyncio.create_task(_fail())
+
+
+async def _fail() -> None:
+    raise ValueError("no paper left")
+
+
+async def cancelled_task() -> object:
+    task = asyncio.create_task(asyncio.sleep(60))
+    task.cancel()
+    return task
+
+
+# What was done elsewhere and failed there. Nobody waits for it: a handler that did would raise.
+FAILED_ELSEWHERE: dict[str, Handler] = {
+    "an executor’s future": lambda event: kept(error=ValueError("no paper left")),
+    "one that failed with no Exception": lambda event: kept(error=Stop()),
+    "a cancelled one": lambda event: cancelled(),
+    "one that a coroutine returns": coroutine_returning(
+        lambda: kept(error=ValueError("no paper left"))
+    ),
+    "one within another": lambda event: kept(kept(error=ValueError("no paper left"))),
+    "a task": coroutine_of(lambda event: failing_task()),
+    "a cancelled task": coroutine_of(lambda event: cancelled_task()),
+}
+
+
 def generator_of_a_coroutine(work: Work) -> Handler:
     async def handler(event: DomainEvent) -> object:
         return _generator(work)
@@ -259,6 +335,18 @@ NEVER_RUN: dict[str, Callable[[Work], Handler]] = {
     "a partial": lambda work: lambda event: functools.partial(work),
     "a future of another loop": lambda work: lambda event: _future(work),
     "a coroutine that returns a generator": generator_of_a_coroutine,
+    "a future of a loop that is not running": lambda work: (
+        lambda event: _future_of_an_idle_loop(work)
+    ),
+    "a task of a loop that is not running": lambda work: lambda event: _task_of_an_idle_loop(work),
+    "a future from run_coroutine_threadsafe": lambda work: (
+        lambda event: _threadsafe_on_an_idle_loop(work)
+    ),
+    "a future of an executor": lambda work: lambda event: promised(work),
+    "a coroutine that returns one": lambda work: coroutine_returning(lambda: promised(work)),
+    "a future that promises one": lambda work: lambda event: kept(promised(work)),
+    "a future of a coroutine": lambda work: lambda event: kept(coroutine(work)(event)),
+    "a future of a generator": lambda work: lambda event: kept(_generator(work)),
 }
 
 

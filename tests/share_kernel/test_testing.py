@@ -18,6 +18,7 @@ from src.share_kernel.infrastructure.event_bus import (
     publish_event,
     subscribe_async,
     subscribe_sync,
+    unsubscribe,
 )
 from src.share_kernel.testing import deliver_pending, isolated_bus, record_events
 from tests.share_kernel.events import OrderPaid, OrderPlaced
@@ -125,6 +126,41 @@ class TestDeliverPending(TestCase):
             with pytest.raises(ExceptionGroup, match="2 async handlers failed"):
                 deliver_pending()
 
+    def test_only_what_could_be_delivered_is_accepted(self) -> None:
+        """Une faute de frappe ne doit pas passer pour « rien n’attendait »."""
+        with isolated_bus():
+            subscribe_async(OrderPlaced, seen_by_nobody, name="seen")
+            subscribe_sync(OrderPlaced, in_the_transaction)
+            publish_event(OrderPaid())
+            for only in WRONG:
+                with (
+                    self.subTest(only=only),
+                    pytest.raises(TypeError, match="event class or a han"),
+                ):
+                    deliver_pending(only=only)
+
+    def test_an_event_or_a_handler_that_has_nothing_to_do_is_accepted(self) -> None:
+        with isolated_bus():
+            subscribe_async(OrderPlaced, seen_by_nobody, name="seen")
+            for only in (OrderPlaced, OrderPaid, DomainEvent, seen_by_nobody, None):
+                with self.subTest(only=only):
+                    assert deliver_pending(only=only) == []
+
+    def test_a_handler_unsubscribed_meanwhile_is_accepted(self) -> None:
+        with isolated_bus():
+            subscribe_async(OrderPlaced, seen_by_nobody, name="seen")
+            publish_event(OrderPlaced())
+            unsubscribe(OrderPlaced, seen_by_nobody)
+
+            assert deliver_pending(only=seen_by_nobody) == ["seen"]
+
+    def test_a_handler_of_another_bus_is_accepted(self) -> None:
+        bus = EventBus()
+        bus.subscribe_async(OrderPlaced, seen_by_nobody, name="seen")
+        bus.publish(OrderPlaced())
+
+        assert deliver_pending(only=seen_by_nobody) == ["seen"]
+
     def test_leaves_the_projects_own_callbacks_alone(self) -> None:
         called: list[str] = []
         with isolated_bus():
@@ -136,6 +172,37 @@ class TestDeliverPending(TestCase):
 
         assert len(callbacks) == 1
         assert called == []
+
+
+def seen_by_nobody(event: DomainEvent) -> None: ...
+
+
+def in_the_transaction(event: DomainEvent) -> None: ...
+
+
+def subscribed_nowhere(event: DomainEvent) -> None: ...
+
+
+@dataclass(frozen=True)
+class NeverRegistered(DomainEvent):
+    event_type = "tests.never_registered"
+
+
+WRONG: list[Any] = [
+    "text",
+    "seen",
+    "shop.order_placed",
+    3,
+    True,
+    b"",
+    [OrderPlaced],
+    OrderPlaced(),
+    int,
+    DomainEvent.from_dict,
+    subscribed_nowhere,
+    in_the_transaction,
+    NeverRegistered,
+]
 
 
 def fail(event: DomainEvent) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from typing import Any
 
 from .breaker import CircuitBreaker
 from .logs import describe, logger, text_of
@@ -16,9 +15,6 @@ try:
 except ImportError:  # Celery is optional
     celery = None  # type: ignore[assignment]  # a module to mypy, whatever happens
 
-# Called with each failure that the transport is about to retry.
-OnRetry: TypeAlias = Callable[[Exception], None]
-
 breaker = CircuitBreaker()
 
 _DECISIVE = ("broker_url", "broker_write_url", "task_always_eager")
@@ -27,16 +23,6 @@ _answers: dict[tuple[object, ...], bool] = {}
 # AMQP’s codes for what is wrong with one message: it is too large, or its queue is missing,
 # locked, or declared with other arguments.
 _ABOUT_ONE_MESSAGE = (311, 404, 405, 406)
-
-
-class Outcome(enum.Enum):
-    """Ce qu’un envoi est devenu."""
-
-    SENT = "sent"
-    REFUSED = "refused"
-    """La faute est à ce message : le suivant peut partir."""
-    BROKEN = "broken"
-    """Le broker manque : le suivant échouerait aussi."""
 
 
 def is_available() -> bool:
@@ -65,28 +51,36 @@ def broker_url(conf: Any) -> Any:
     return conf.broker_write_url or conf.broker_url
 
 
-def attempt(
-    send: Callable[[OnRetry], object], about: str, queue: str | None = None
-) -> tuple[Outcome, BaseException | None]:
-    """Appelle *send* et dit ce qui est arrivé ; une panne du broker ouvre le disjoncteur."""
-    failures: list[Exception] = []
-    try:
-        send(failures.append)
-    except Exception as error:  # whatever the transport raises, the event must survive
-        cause = _unwrapped(error)
-        if _is_about_one_message(cause):
-            _log_refused(about, queue, cause)
-            return Outcome.REFUSED, cause
-        breaker.trip()
-        _log_broken(about, [*failures, error])
-        return Outcome.BROKEN, error
-    return Outcome.SENT, None
+def blame(failures: list[Exception], about: str, queue: str | None) -> BaseException | None:
+    """Écrit pourquoi un envoi a échoué ; renvoie ce qui tient à ce message, ou ``None``.
 
-
-def _unwrapped(error: BaseException) -> BaseException:
-    """Renvoie ce que ``kombu`` enveloppe : son enveloppe n’a parfois pas de texte."""
-    inside = (cause for cause in _causes(error) if not isinstance(cause, OperationalError))
-    return next(inside, error)
+    ``None`` est une panne du broker : le message suivant échouerait aussi, le disjoncteur s’ouvre.
+    """
+    causes = _causes(failures[-1])
+    # What kombu wraps: its envelope has no text, at times.
+    cause = next(
+        (error for error in causes if not isinstance(error, OperationalError)), failures[-1]
+    )
+    if _is_about_one_message(cause):
+        logger.error(
+            "The broker refused %s for %s: %s. Correct the queue or the message; "
+            "the others leave meanwhile.",
+            about,
+            f"queue {queue!r}" if queue else "the default queue",
+            describe(cause).rstrip(".: "),
+        )
+        return cause
+    breaker.trip()
+    never_left = all(any(map(_never_left, _causes(failure))) for failure in failures)
+    logger.warning(
+        "The broker failed on %s: %s. %s Events take the other path until it is tried again.",
+        about,
+        text_of(failures[-1]).rstrip("."),
+        "No connection was made, so nothing was sent."
+        if never_left
+        else "The message may have arrived all the same, so a handler may run twice.",
+    )
+    return None
 
 
 def _is_about_one_message(error: BaseException) -> bool:
@@ -94,31 +88,6 @@ def _is_about_one_message(error: BaseException) -> bool:
         isinstance(error, QueueNotFound | EncodeError | UnicodeError)
         or getattr(error, "reply_code", None) in _ABOUT_ONE_MESSAGE
         or type(error).__name__ == "MessageNacked"  # a class of amqp, which may not be installed
-    )
-
-
-def _log_refused(about: str, queue: str | None, error: BaseException) -> None:
-    where = f"queue {queue!r}" if queue else "the default queue"
-    logger.error(
-        "The broker refused %s for %s: %s. Correct the queue or the message; "
-        "the others leave meanwhile.",
-        about,
-        where,
-        describe(error).rstrip(".: "),
-    )
-
-
-def _log_broken(about: str, failures: list[Exception]) -> None:
-    doubt = (
-        "No connection was made, so nothing was sent."
-        if all(any(map(_never_left, _causes(failure))) for failure in failures)
-        else "The message may have arrived all the same, so a handler may run twice."
-    )
-    logger.warning(
-        "The broker failed on %s: %s. %s Events take the other path until it is tried again.",
-        about,
-        text_of(failures[-1]).rstrip("."),
-        doubt,
     )
 
 

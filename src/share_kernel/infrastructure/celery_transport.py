@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from celery import current_app
@@ -12,7 +13,6 @@ from . import (
     broker,
     tasks,  # noqa: F401  (Celery’s autodiscovery looks for <app>.tasks, and would not see it)
 )
-from .broker import OnRetry, Outcome
 from .dispatch import Message, Unsent
 
 # The default publishing policy blocks 0.6 s an event on a refused broker, retry=False 6 s.
@@ -34,38 +34,35 @@ class CeleryTransport:
     def post(self, messages: Iterable[Message]) -> list[Unsent]:
         """Envoie les messages ; après une panne du broker, les suivants ne l’essaient plus."""
         unsent: list[Unsent] = []
-        broken = False
-        for message in messages:
-            if broken:
-                unsent += (Unsent(item, None) for item in message.content)
-                continue
-            failed = list(_post(message))
-            unsent += failed
-            broken = any(item.refusal is None for item in failed)
+        waiting = deque(messages)
+        while waiting:
+            message = waiting.popleft()
+            failures = _failures(message)
+            refusal = failures and broker.blame(failures, message.about, message.queue)
+            if refusal and len(message.content) > 1:  # one of them may be the cause
+                waiting.extendleft(map(message.alone, reversed(message.content)))
+            elif refusal:
+                unsent.append(Unsent(message.content[0], refusal))
+            elif failures:
+                left = (message, *waiting)
+                return unsent + [Unsent(item, None) for each in left for item in each.content]
         return unsent
 
 
-def _post(message: Message) -> Iterator[Unsent]:
-    outcome, error = broker.attempt(
-        lambda on_retry: _send(message, on_retry), message.about, message.queue
-    )
-    if outcome is Outcome.BROKEN:
-        yield from (Unsent(item, None) for item in message.content)
-    elif outcome is Outcome.REFUSED and len(message.content) > 1:
-        for item in message.content:  # one of them may be the cause
-            yield from _post(message.alone(item))
-    elif outcome is Outcome.REFUSED:
-        yield Unsent(message.content[0], error)
-
-
-def _send(message: Message, on_retry: OnRetry) -> None:
+def _failures(message: Message) -> list[Exception]:
+    """Envoie un message ; renvoie rien, ou ce qui a échoué à chaque tentative."""
+    failures: list[Exception] = []
     options: dict[str, Any] = {
         "retry": True,
-        "retry_policy": {**_RETRY_POLICY, "errback": lambda error, _interval: on_retry(error)},
+        "retry_policy": {**_RETRY_POLICY, "errback": lambda error, _: failures.append(error)},
         # Celery would spend a third of the sending time on its own.
         "argsrepr": f"({message.about})",
         "kwargsrepr": "{}",
     }
     if message.queue:
         options["queue"] = message.queue
-    current_app.tasks[message.task].apply_async(args=message.args, **options)
+    try:
+        current_app.tasks[message.task].apply_async(args=message.args, **options)
+    except Exception as error:  # whatever the transport raises, the event must survive
+        return [*failures, error]
+    return []

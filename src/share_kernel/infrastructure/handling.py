@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -27,7 +28,7 @@ from .callbacks import Around, is_stop, robust_callbacks
 from .logs import identify
 from .registry import registry
 from .subscriptions import LONGEST, Subscription, is_handler_name
-from .transactions import balanced
+from .transactions import IN_ERROR, NEST, balanced, postgresql_status
 
 BACKOFF_BASE = 2.0  # seconds; the n-th retry waits at most BACKOFF_BASE * 2 ** (n - 1)
 BACKOFF_MAX = 15 * 60.0  # seconds
@@ -96,8 +97,12 @@ def attempt(
     if attempts > limit:
         return Verdict(TooManyAttemptsError(attempts, limit), None, attempts - 1, waits)
     try:
-        with robust_callbacks(subscription.name, event, _contexts(event, depth)) as callbacks:
-            _run(subscription, event, callbacks.around, within or _transaction_of(using), using)
+        with robust_callbacks(
+            subscription.name, event, partial(_around, event, depth)
+        ) as callbacks:
+            _run(
+                subscription, event, callbacks.around, within or partial(_transaction, using), using
+            )
     except (NotStarted, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -120,32 +125,32 @@ def _look_up(
     payload: Any, handler: Any, depth: Any, using: Any
 ) -> tuple[DomainEvent, Subscription]:
     """Rien n’est importé d’après un message : tout est cherché parmi ce que ce code connaît."""
-    if not isinstance(handler, Subscription):
-        fault = _address_fault(payload, handler, depth, using)
-        if fault:
-            raise MisaddressedError(f"{identify(payload)}: {fault}")
-    event = DomainEvent.from_dict(payload)
     if isinstance(handler, Subscription):
-        return event, handler
+        return DomainEvent.from_dict(payload), handler
+    _check_address(payload, handler, depth, using)
+    event = DomainEvent.from_dict(payload)
     return event, registry.by_name(event.event_type, handler)
 
 
-def _address_fault(payload: Any, handler: Any, depth: Any, using: Any) -> str | None:
-    kind = payload.get("event_type") if isinstance(payload, dict) else None
-    if not is_wire_name(kind):
-        return f"a payload is a mapping that names its event_type; this one has {kind!r:.100}"
-    if not _is_uuid(payload.get("event_id")):
-        return f"field 'event_id' is missing or is no UUID: {payload.get('event_id')!r:.100}"
-    version = payload.get("event_version", 1)
-    if type(version) is not int or version < 1:
-        return f"event_version is {version!r:.100}, not a whole number from 1"
-    if not is_handler_name(handler) or type(depth) is not int or depth < 0:
-        return (
-            f"handler {handler!r:.100} and depth {depth!r:.100} are not a name and a whole number"
-        )
-    if not isinstance(using, str) or using not in connections:
-        return f"the database {using!r:.100} doesn't exist here"
-    return None
+def _check_address(payload: Any, handler: Any, depth: Any, using: Any) -> None:
+    known = payload if isinstance(payload, dict) else {}
+    kind, event_id = known.get("event_type"), known.get("event_id")
+    version = known.get("event_version", 1)
+    parts = (
+        ("event_type", kind, is_wire_name(kind), "the name of an event"),
+        ("event_id", event_id, _is_uuid(event_id), "a UUID"),
+        ("event_version", version, _is_whole(version, 1), "a whole number from 1"),
+        ("handler", handler, is_handler_name(handler), "the name of a handler"),
+        ("depth", depth, _is_whole(depth, 0), "a whole number from 0"),
+        ("using", using, using in connections, "a database of this project"),
+    )
+    for part, value, is_valid, what in parts:
+        if not is_valid:
+            raise MisaddressedError(f"{identify(payload)}: {part} is {value!r:.100}, not {what}")
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return type(value) is int and value >= least
 
 
 def _is_uuid(value: object) -> bool:
@@ -159,14 +164,16 @@ def _run(
     subscription: Subscription, event: DomainEvent, around: Around, within: Within, using: str
 ) -> None:
     """Exécute le handler dans sa transaction, et ne le croit que si rien ne le dément."""
+    label = f"Handler {subscription.name} of {event.event_type} {event.event_id}"
     failure = None
     with within(subscription):
         with around():
             try:
-                label = f"Handler {subscription.name} of {event.event_type} {event.event_id}"
                 with balanced(label):
-                    subscription.call(event)
-                _contradict(subscription, label, using)
+                    fault = subscription.call(event)
+                fault = fault or _transaction_fault(connections[using], subscription)
+                if fault:
+                    raise UnfinishedHandlerError(f"{label} {fault}")
             except BaseException as error:
                 failure = error
                 raise
@@ -174,40 +181,13 @@ def _run(
             raise failure  # the context of the tenant has swallowed it
 
 
-def _contradict(subscription: Subscription, label: str, using: str) -> None:
-    connection: Any = connections[using]
-    if subscription.atomic and connection.needs_rollback:
-        raise UnfinishedHandlerError(
-            f"{label} returned, but its transaction is marked for rollback: it caught a database "
-            "error. Put what may fail in a nested transaction.atomic(), and catch round it."
-        )
-    if in_failed_transaction(connection):
-        raise UnfinishedHandlerError(
-            f"{label} returned, but PostgreSQL has failed its transaction: it caught an error of "
-            "its own SQL. Put what may fail in a nested transaction.atomic(), and catch round it."
-        )
-
-
-def in_failed_transaction(connection: Any) -> bool:
-    """Dit si PostgreSQL refusera tout jusqu’à l’annulation : Django ne voit pas le SQL brut."""
-    if connection.vendor != "postgresql" or connection.connection is None:
-        return False
-    return int(connection.connection.info.transaction_status) == _PG_IN_ERROR
-
-
-_PG_IN_ERROR = 3  # PQTRANS_INERROR, for psycopg 2 and 3 alike
-
-
-def _transaction_of(using: str) -> Within:
-    @contextmanager
-    def within(subscription: Subscription) -> Iterator[None]:
-        if not subscription.atomic:
-            yield
-            return
-        with transaction.atomic(using=using), kept(using):
-            yield
-
-    return within
+@contextmanager
+def _transaction(using: str, subscription: Subscription) -> Iterator[None]:
+    if not subscription.atomic:
+        yield
+        return
+    with transaction.atomic(using=using), kept(using):
+        yield
 
 
 def kept(using: str) -> AbstractContextManager[object]:
@@ -215,27 +195,26 @@ def kept(using: str) -> AbstractContextManager[object]:
     return transaction.atomic(using=using)
 
 
-def _contexts(event: DomainEvent, depth: int) -> Around:
-    """Renvoie de quoi entrer dans ce qui entoure un handler, et ses rappels après commit."""
-
-    @contextmanager
-    def around() -> Iterator[None]:
-        token = current_cause.set((event, depth, None))
-        try:
-            with _tenant_context(event.tenant_id):
-                yield
-        finally:
-            current_cause.reset(token)
-
-    return around
+def _transaction_fault(connection: Any, subscription: Subscription) -> str | None:
+    if subscription.atomic and connection.needs_rollback:
+        cause = "its transaction is marked for rollback: it caught a database error"
+    elif postgresql_status(connection) == IN_ERROR:  # unseen by Django if the SQL was raw
+        cause = "PostgreSQL has failed its transaction: it caught an error of its own SQL"
+    else:
+        return None
+    return f"returned, but {cause}. {NEST}"
 
 
-def _tenant_context(tenant_id: str | None) -> AbstractContextManager[Any]:
-    path = settings.get("TENANT_CONTEXT")
-    if path is None or tenant_id is None:
-        return nullcontext()
-    context: AbstractContextManager[Any] = import_string(path)(tenant_id)
-    return context
+@contextmanager
+def _around(event: DomainEvent, depth: int) -> Iterator[None]:
+    """Entoure un handler, ou un de ses rappels après commit."""
+    token = current_cause.set((event, depth, None))
+    path, tenant_id = settings.get("TENANT_CONTEXT"), event.tenant_id
+    try:
+        with nullcontext() if path is None or tenant_id is None else import_string(path)(tenant_id):
+            yield
+    finally:
+        current_cause.reset(token)
 
 
 def _after_failure(error: BaseException, attempts: int, limit: int, waits: int) -> Verdict:

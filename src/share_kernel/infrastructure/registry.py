@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from django.core.signals import setting_changed
 
-from ..domain.domain_event import (
-    DomainEvent,
-    SubscriptionError,
-    UnknownEventTypeError,
-    UnknownHandlerError,
-    get_event_class,
-)
+from ..domain.domain_event import DomainEvent, SubscriptionError, UnknownHandlerError
+from ..domain.event_types import event_types
 from . import settings
 from .subscriptions import Handler, Subscription
 
@@ -51,31 +46,29 @@ class Registry:
             SubscriptionError: une autre fonction porte ce nom pour le même événement.
         """
         with self._lock:
-            subscriptions, recorders = self._state
-            self.restore(Snapshot(_with(new, subscriptions), recorders))
+            known = self._state.subscriptions
+            self.restore(self._state._replace(subscriptions=_with(new, known)))
 
     def unsubscribe(self, event_type: str, handler: Handler) -> bool:
         """Retire un handler ; dit s’il était abonné."""
         with self._lock:
-            before, recorders = self._state
-            kept = tuple(
-                item for item in before if (item.event_type, item.handler) != (event_type, handler)
-            )
-            self.restore(Snapshot(kept, recorders))
-            return len(kept) < len(before)
+            known = self._state.subscriptions
+            kept = [
+                item for item in known if (item.event_type, item.handler) != (event_type, handler)
+            ]
+            self.restore(self._state._replace(subscriptions=tuple(kept)))
+            return len(kept) < len(known)
 
     def record(self, recorder: Recorder) -> None:
         """Montre à *recorder* chaque événement publié, avant les handlers."""
         with self._lock:
-            subscriptions, recorders = self._state
-            self.restore(Snapshot(subscriptions, (*recorders, recorder)))
+            self.restore(self._state._replace(recorders=(*self._state.recorders, recorder)))
 
     def stop_recording(self, recorder: Recorder) -> None:
         """Ne montre plus rien à *recorder*."""
         with self._lock:
-            subscriptions, recorders = self._state
-            kept = tuple(item for item in recorders if item is not recorder)
-            self.restore(Snapshot(subscriptions, kept))
+            kept = tuple(item for item in self._state.recorders if item is not recorder)
+            self.restore(self._state._replace(recorders=kept))
 
     def all(self) -> list[Subscription]:
         """Renvoie tous les abonnements, par événement puis par ordre d’abonnement."""
@@ -86,16 +79,16 @@ class Registry:
 
         D’un handler abonné à plusieurs ancêtres, l’abonnement au plus proche l’emporte.
         """
-        found = [
-            (distance, item)
-            for item in self._state.subscriptions
-            if (distance := item.distance(cls)) is not None
-        ]
-        return tuple(
-            item
-            for distance, item in found
-            if not any(nearer < distance and item.reacts_as(other) for nearer, other in found)
-        )
+        near = [(item.distance(cls), item) for item in self._state.subscriptions]
+        found = [(distance, item) for distance, item in near if distance is not None]
+
+        def is_nearest(distance: int, item: Subscription) -> bool:
+            rivals = [other for nearer, other in found if nearer < distance]
+            return not any(
+                item.has_async_name_of(it) or item.handler == it.handler for it in rivals
+            )
+
+        return tuple(item for distance, item in found if is_nearest(distance, item))
 
     def plan(self, cls: type[DomainEvent]) -> Plan | None:
         """Renvoie ce que publier cette classe entraîne, ou ``None`` s’il n’y a rien à faire."""
@@ -116,7 +109,9 @@ class Registry:
         Raises:
             UnknownHandlerError: aucun dans ce processus.
         """
-        for item in self._async_for(event_type):
+        cls = event_types.get(event_type)
+        plan = (self.plans.get(cls) or self.plan(cls)) if cls else None
+        for item in plan[1] if plan else ():
             if item.name == name:
                 return item
         raise UnknownHandlerError(
@@ -137,38 +132,20 @@ class Registry:
     def _forget(self, **_: Any) -> None:
         self.plans.clear()
 
-    def _async_for(self, event_type: str) -> Iterable[Subscription]:
-        try:
-            cls = get_event_class(event_type)
-        except UnknownEventTypeError:
-            return ()
-        try:
-            plan = self.plans[cls]
-        except KeyError:
-            plan = self.plan(cls)
-        return plan[1] if plan else ()
-
 
 def _with(new: Subscription, current: tuple[Subscription, ...]) -> tuple[Subscription, ...]:
     for position, old in enumerate(current):
-        if new.succeeds(old):
-            return (*current[:position], new, *current[position + 1 :])
-        if _clash(new, old):
+        same_event = new.event_type == old.event_type
+        if new.is_handler_of(old):
+            if same_event and new.is_async == old.is_async:
+                return (*current[:position], new, *current[position + 1 :])
+        elif new.has_async_name_of(old) and (same_event or new.family or old.family):
             raise SubscriptionError(
                 f"Two functions are subscribed to {new.event_type!r} under the name {new.name!r}: "
                 f"{old.handler!r} and {new.handler!r}. A worker could not tell them apart: "
                 "give one of them another name=, or unsubscribe the first."
             )
     return (*current, new)
-
-
-def _clash(new: Subscription, old: Subscription) -> bool:
-    """Un événement pourrait avoir ces deux handlers, sous un seul nom."""
-    if not (new.is_async and old.is_async and new.name == old.name):
-        return False
-    if new.handler == old.handler or new.redefines(old):
-        return False
-    return new.event_type == old.event_type or bool(new.family or old.family)
 
 
 registry = Registry()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from concurrent.futures import Future
 from contextlib import AsyncContextDecorator, ContextDecorator
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 
-from ..domain.domain_event import DomainEvent, SubscriptionError, UnfinishedHandlerError
+from ..domain.domain_event import DomainEvent, SubscriptionError
 
 Handler: TypeAlias = Callable[[Any], object]
 
@@ -54,20 +55,16 @@ class Subscription:
     on_dead: Literal["release", "hold"] = "release"
     """Une livraison abandonnée libère sa clé (``release``) ou la retient (``hold``)."""
 
-    def call(self, event: DomainEvent) -> None:
+    def call(self, event: DomainEvent) -> str | None:
         """Exécute le handler jusqu’à son terme, coroutine comprise.
 
-        Raises:
-            UnfinishedHandlerError: il a rendu de quoi faire son travail, sans le faire.
+        Returns:
+            Ce que dit :func:`what_contradicts` de ce qu’il a rendu.
         """
-        if is_coroutine_handler(self.handler):
-            result = async_to_sync(_await_call)(self.handler, event)
-        else:
-            result = self.handler(event)
-            if inspect.isawaitable(result):
-                result = async_to_sync(_await)(result)
-        if kind := what_has_not_run(result):
-            raise unfinished(result, kind, self.name, event)
+        result = self.handler(event)
+        if inspect.isawaitable(result):
+            result = async_to_sync(_await)(result)
+        return what_contradicts(result)
 
     def distance(self, cls: type[DomainEvent]) -> int | None:
         """Renvoie à combien d’ancêtres de *cls* l’abonnement se trouve, ou ``None``."""
@@ -79,29 +76,17 @@ class Subscription:
         """Renvoie l’attribut qui ordonne les livraisons de ces événements, s’il y en a un."""
         return self.ordering_key or cls.ordering_key
 
-    def reacts_as(self, other: Subscription) -> bool:
-        """Dit si un même événement appellerait deux fois le même handler."""
-        same_name = self.is_async and other.is_async and self.name == other.name
-        return same_name or self.handler == other.handler
+    def has_async_name_of(self, other: Subscription) -> bool:
+        """Dit si un message ne distinguerait pas les deux handlers."""
+        return self.is_async and other.is_async and self.name == other.name
 
-    def succeeds(self, other: Subscription) -> bool:
-        """Dit si cet abonnement prend la place de *other* : même handler, ou sa redéfinition."""
-        if (self.is_async, self.event_type) != (other.is_async, other.event_type):
-            return False
-        return self.handler == other.handler or self.redefines(other)
-
-    def redefines(self, other: Subscription) -> bool:
-        """Dit si le handler est une nouvelle définition de celui de *other*."""
+    def is_handler_of(self, other: Subscription) -> bool:
+        """Dit si c’est le handler de *other*, ou une nouvelle définition de la même fonction."""
+        if self.handler == other.handler:
+            return True
         natural = natural_name(self.handler)
-        return (
-            self.name == other.name
-            and natural is not None
-            and natural == natural_name(other.handler)
-        )
-
-
-async def _await_call(handler: Handler, event: DomainEvent) -> object:
-    return await _await(handler(event))
+        redefined = (other.name, natural_name(other.handler)) == (self.name, natural)
+        return natural is not None and redefined
 
 
 async def _await(result: object) -> object:
@@ -117,25 +102,28 @@ def _same(one: type, other: type) -> bool:
     return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
-def what_has_not_run(result: object) -> str | None:
-    """Nomme ce qu’un handler renvoie quand son travail reste à faire, ou ``None``."""
-    lazy = inspect.isawaitable(result) or isinstance(result, _NOT_RUN)
-    return type(result).__name__ if lazy else None
+def what_contradicts(result: object) -> str | None:
+    """Dit en quoi ce qu’un handler renvoie dément qu’il ait fini, ou ``None``.
 
-
-def unfinished(result: object, kind: str, name: str, event: DomainEvent) -> UnfinishedHandlerError:
-    """Renvoie l’erreur d’un handler dont le corps n’a pas tourné."""
+    Raises:
+        BaseException: ce qu’a levé le travail qu’il a confié à un autre fil.
+    """
+    kind = type(result).__name__
+    if isinstance(result, Future):
+        if result.done():
+            return what_contradicts(result.result())
+        return f"returned a {kind} that is not done. Wait for its result() there."
+    is_awaitable = inspect.isawaitable(result)
+    if not is_awaitable and not isinstance(result, _NOT_RUN):
+        return None
     if hasattr(result, "close"):
         result.close()  # Python would warn about a coroutine that was never awaited
     cure = (
         "Await it there, or subscribe the handler with subscribe_async"
-        if inspect.isawaitable(result)
+        if is_awaitable
         else "Make the handler a plain function, or consume what it makes"
     )
-    return UnfinishedHandlerError(
-        f"Handler {name} of {event.event_type} {event.event_id} returned a {kind}: "
-        f"its body has not run. {cure}."
-    )
+    return f"returned a {kind}: its body has not run. {cure}."
 
 
 def natural_name(handler: Handler) -> str | None:
@@ -160,16 +148,13 @@ def is_count(value: object) -> bool:
 # What each option may be, and how an error says it.
 _A_NAME = f"a text of 1 to {NAME_LENGTH} printable characters"
 _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "max_attempts": (
-        lambda value: value is None or is_count(value),
-        f"a whole number from 1 to {MOST_ATTEMPTS}",
-    ),
-    "queue": (lambda value: value is None or is_handler_name(value), _A_NAME),
+    "max_attempts": (is_count, f"a whole number from 1 to {MOST_ATTEMPTS}"),
+    "queue": (is_handler_name, _A_NAME),
     "atomic": (lambda value: type(value) is bool, "True or False"),
-    "ordering_key": (lambda value: value is None or is_handler_name(value), _A_NAME),
+    "ordering_key": (is_handler_name, _A_NAME),
     "on_dead": (lambda value: value in ("release", "hold"), "'release' or 'hold'"),
     "claim": (
-        lambda value: value is None or (type(value) in (int, float) and 0 < value <= LONGEST),
+        lambda value: type(value) in (int, float) and 0 < value <= LONGEST,
         f"a positive number of seconds, at most {LONGEST}",
     ),
 }
@@ -204,7 +189,7 @@ def _handler_faults(new: Subscription) -> Iterator[str]:
         yield "it is not callable."
     if _is(handler, inspect.isgeneratorfunction) or _is(handler, inspect.isasyncgenfunction):
         yield "it is a generator function, whose body would never run. Take the yield out of it."
-    if not new.is_async and is_coroutine_handler(handler):
+    if not new.is_async and _is(handler, iscoroutinefunction):
         yield (
             "a coroutine function cannot run inside the transaction. Subscribe it with "
             "subscribe_async, or make it a plain function."
@@ -223,26 +208,23 @@ def _name_faults(new: Subscription, name: object) -> Iterator[str]:
             "a lambda, a local function or an instance has no name that another process could "
             "look up. Define a function at module level, or pass name='…'."
         )
-    is_label = isinstance(name, str) and name != "" and not new.is_async  # it is only shown
-    if not (name is None or is_label or is_handler_name(name)):
+    elif not (
+        is_handler_name(name) or (not new.is_async and isinstance(name, str | None) and name != "")
+    ):
         yield f"its name is {name!r:.300}, not {_A_NAME}. Pass another name='…'."
 
 
 def _option_faults(new: Subscription) -> Iterator[str]:
     for option, (is_valid, what) in _OPTIONS.items():
         value = getattr(new, option)
-        if not is_valid(value):
+        is_default = value is None and option not in ("atomic", "on_dead")
+        if not (is_default or is_valid(value)):
             yield f"{option} is {value!r:.100}, not {what}."
     if new.claim and new.atomic:
         yield (
             f"claim is {new.claim}, and only a handler subscribed with atomic=False is reserved "
             "by the clock."
         )
-
-
-def is_coroutine_handler(handler: Handler) -> bool:
-    """Dit si le handler est une fonction ou une instance à appeler avec ``await``."""
-    return _is(handler, iscoroutinefunction)
 
 
 def _is(handler: Handler, kind: Callable[[Any], bool]) -> bool:

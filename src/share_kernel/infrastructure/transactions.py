@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.db import connections
 
 from ..domain.domain_event import UnfinishedHandlerError
+
+# What PostgreSQL says of a transaction, the same with psycopg 2 and 3: PQTRANS_INTRANS, _INERROR.
+IN_TRANSACTION, IN_ERROR = 2, 3
+
+NEST = "Put what may fail in a nested transaction.atomic(), and catch round it."
+
+# A connection, how many blocks are open on it, and whether it commits by itself outside them.
+State: TypeAlias = tuple[Any, int, bool]
 
 
 @contextmanager
@@ -20,29 +28,31 @@ def balanced(label: str) -> Iterator[None]:
     Raises:
         UnfinishedHandlerError: il a laissé une transaction ouverte, sans rien lever.
     """
-    depths = [(connection, len(_blocks(connection))) for connection in connections.all()]
+    every: Any = connections.all()
+    states = [(item, len(item.atomic_blocks), True) for item in every]
     try:
         yield
     finally:
-        left = [item.alias for item, depth in depths if _roll_back(item, depth)]
+        left = [before[0].alias for before in states if roll_back_to(before)]
     if left:
-        raise UnfinishedHandlerError(
-            f"{label} returned and left a transaction open on {', '.join(left)}: it is rolled "
-            "back. Use « with transaction.atomic() », and put back the autocommit you turn off."
-        )
+        raise UnfinishedHandlerError(f"{label} {left_open(', '.join(left))}")
 
 
-def _blocks(connection: Any) -> list[Any]:
-    blocks: list[Any] = connection.atomic_blocks
-    return blocks
+def left_open(aliases: str) -> str:
+    """Renvoie la fin de l’erreur d’un handler qui a laissé une transaction ouverte."""
+    return (
+        f"returned and left a transaction open on {aliases}: it is rolled back. "
+        "Use « with transaction.atomic() », and put back the autocommit you turn off."
+    )
 
 
-def _roll_back(connection: Any, depth: int) -> bool:
-    """Annule ce qui est ouvert au-delà de *depth* blocs ; dit s’il y en avait."""
-    left = _blocks(connection)[depth:]
+def roll_back_to(before: State) -> bool:
+    """Annule ce qui est ouvert de plus qu’avant ; dit s’il y en avait."""
+    connection, depth, automatic = before
+    left = connection.atomic_blocks[depth:]
     for block in reversed(left):
         block.__exit__(UnfinishedHandlerError, UnfinishedHandlerError(), None)
-    manual = _is_manual(connection)
+    manual = automatic and _is_manual(connection)
     if manual:
         connection.rollback()
         connection.set_autocommit(True)
@@ -52,13 +62,14 @@ def _roll_back(connection: Any, depth: int) -> bool:
 def _is_manual(connection: Any) -> bool:
     """Dit si le code a pris en main les transactions d’une connexion, et l’a laissée ainsi."""
     driver = connection.connection
-    automatic = connection.in_atomic_block or not connection.settings_dict["AUTOCOMMIT"]
-    if automatic or driver is None:
+    if driver is None or connection.in_atomic_block or not connection.settings_dict["AUTOCOMMIT"]:
         return False
     # A BEGIN of its own SQL: SQLite and PostgreSQL tell, MariaDB ends it at the next statement.
-    status = getattr(getattr(driver, "info", None), "transaction_status", 0)
-    began = getattr(driver, "in_transaction", False) or status in _PG_OPEN
-    return began or not connection.autocommit
+    began = postgresql_status(connection) in (IN_TRANSACTION, IN_ERROR)
+    return began or getattr(driver, "in_transaction", False) or not connection.autocommit
 
 
-_PG_OPEN = (2, 3)  # PQTRANS_INTRANS and PQTRANS_INERROR, for psycopg 2 and 3 alike
+def postgresql_status(connection: Any) -> int:
+    """Renvoie ce que PostgreSQL dit de la transaction en cours ; 0 pour une autre base."""
+    info = getattr(connection.connection, "info", None)
+    return int(getattr(info, "transaction_status", 0))

@@ -3,7 +3,8 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import redis
 from amqp.exceptions import MessageNacked
 from celery.exceptions import QueueNotFound
-from django.db import transaction
+from django.db import connection, transaction
 from kombu.exceptions import EncodeError
 
 from src.module.tenant.models import Tenant
@@ -23,6 +24,7 @@ from src.share_kernel.domain.domain_event import (
     NewerEventVersionError,
     PayloadError,
     SubscriptionError,
+    UnfinishedHandlerError,
     UnknownEventTypeError,
     UnknownHandlerError,
 )
@@ -37,7 +39,10 @@ from tests.share_kernel.events import OrderPaid, OrderPlaced
 from tests.share_kernel.misbehaving import (
     AWAITED,
     ENDED,
+    FAILED_ELSEWHERE,
     FAILURES,
+    LEFT_OPEN,
+    LEFT_OPEN_IN_SYNC,
     NEVER_RUN,
     NEWER,
     SOUND,
@@ -49,7 +54,10 @@ from tests.share_kernel.misbehaving import (
     StrRaises,
     Work,
     coroutine,
+    expects_the_error_in_a_savepoint,
+    kept,
     logged,
+    never_leaves_an_atomic,
     newer_payload,
     raising,
     swallows_an_integrity_error,
@@ -183,6 +191,111 @@ class TestUndoneSync:
             publish_event(OrderPlaced())
 
 
+class TestLeftOpenSync:
+    """A : de même, une transaction que le handler n’a pas fermée : rien ne serait plus validé."""
+
+    @pytest.fixture(autouse=True)
+    def _connected(self) -> Iterator[None]:
+        connection.ensure_connection()
+        yield
+        connection.close()
+
+    @pytest.mark.parametrize("handler", LEFT_OPEN)
+    def test_it_stops_the_publisher(self, handler: Handler, after: Seen) -> None:
+        subscribe_sync(OrderPlaced, handler, name="careless")
+        subscribe_async(OrderPlaced, after.append, name="after")
+
+        with pytest.raises((DomainEventError, ValueError)) as caught, transaction.atomic():
+            write("order")
+            publish_event(OrderPlaced())
+
+        assert "careless" in said(caught.value)
+        assert_usable()
+        assert not Tenant.objects.exists()
+        assert after == []
+
+    @pytest.mark.parametrize("handler", LEFT_OPEN_IN_SYNC)
+    def test_without_a_transaction_too(self, handler: Handler, after: Seen) -> None:
+        subscribe_sync(OrderPlaced, handler, name="careless")
+        subscribe_async(OrderPlaced, after.append, name="after")
+
+        with pytest.raises((DomainEventError, ValueError)) as caught:
+            publish_event(OrderPlaced())
+
+        assert "careless" in said(caught.value)
+        assert_usable()
+        assert not Tenant.objects.exists()
+        assert after == []
+
+    def test_the_error_says_what_to_write(self) -> None:
+        subscribe_sync(OrderPlaced, never_leaves_an_atomic, name="careless")
+
+        with pytest.raises(UnfinishedHandlerError, match="left a transaction open on default"):
+            publish_event(OrderPlaced())
+
+    def test_in_a_thread_that_has_no_connection_yet(self) -> None:
+        subscribe_sync(OrderPlaced, never_leaves_an_atomic, name="careless")
+
+        def publish() -> str:
+            try:
+                publish_event(OrderPlaced())
+            except UnfinishedHandlerError as error:
+                return f"{error} {connection.in_atomic_block}"
+            finally:
+                connection.close()
+            return "it is believed"
+
+        with ThreadPoolExecutor() as pool:
+            said = pool.submit(publish).result()
+
+        assert "left a transaction open" in said
+        assert said.endswith("False")
+
+    def test_the_publisher_may_go_on_without_it(self) -> None:
+        """Seul ce qu’il a laissé ouvert est annulé : l’appelant peut attraper l’erreur."""
+        subscribe_sync(OrderPlaced, never_leaves_an_atomic, name="careless")
+
+        with transaction.atomic():
+            write("order")
+            with pytest.raises(UnfinishedHandlerError), transaction.atomic():
+                publish_event(OrderPlaced())
+
+        assert [tenant.slug for tenant in Tenant.objects.all()] == ["order"]
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, Stop])
+    def test_what_is_no_exception_goes_up_unchanged(self, error: type[BaseException]) -> None:
+        def handler(event: DomainEvent) -> None:
+            never_leaves_an_atomic(event)
+            raise error
+
+        subscribe_sync(OrderPlaced, handler, name="careless")
+
+        with pytest.raises(error), transaction.atomic():
+            publish_event(OrderPlaced())
+
+        assert_usable()
+        assert not Tenant.objects.exists()
+
+    def test_a_transaction_that_was_open_before_stays(self, after: Seen) -> None:
+        subscribe_sync(OrderPlaced, after.append)
+        subscribe_sync(OrderPlaced, expects_the_error_in_a_savepoint)
+
+        with transaction.atomic(), transaction.atomic():
+            publish_event(OrderPlaced())
+            assert len(connection.atomic_blocks) == 2
+
+        transaction.set_autocommit(False)
+        publish_event(OrderPaid())
+        assert not transaction.get_autocommit()
+        transaction.set_autocommit(True)
+        assert len(after) == 1
+
+
+def assert_usable() -> None:
+    assert not connection.in_atomic_block
+    assert transaction.get_autocommit()
+
+
 def said(error: BaseException) -> str:
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
 
@@ -226,6 +339,23 @@ class TestNotRunAsync:
         assert gave_up_on("first", event, caplog)
         assert after == [event]
 
+    @pytest.mark.parametrize("handler", FAILED_ELSEWHERE.values(), ids=FAILED_ELSEWHERE)
+    def test_what_failed_elsewhere_has_failed(
+        self, handler: Handler, after: Seen, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        event = publish_with(handler, after)
+
+        assert gave_up_on("first", event, caplog)
+        assert after == [event]
+
+    @pytest.mark.parametrize("result", [None, 3, [1]], ids=repr)
+    def test_what_was_done_elsewhere_is_believed(
+        self, result: object, after: Seen, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        publish_with(lambda event: kept(result), after)
+
+        assert caplog.records == []
+
     @pytest.mark.parametrize("value", [None, 0, [1], "text", {"a": 1}, range(3)], ids=repr)
     def test_any_other_value_is_believed(
         self, value: object, after: Seen, caplog: pytest.LogCaptureFixture
@@ -253,8 +383,19 @@ class TestNotRunSync:
         assert isinstance(caught.value, SubscriptionError) or "careless" in said(caught.value)
         assert runs == after == []
 
+    @pytest.mark.parametrize("handler", FAILED_ELSEWHERE.values(), ids=FAILED_ELSEWHERE)
+    def test_what_failed_elsewhere_stops_the_publisher(self, handler: Handler, after: Seen) -> None:
+        subscribe_async(OrderPlaced, after.append, name="after")
+
+        with pytest.raises(BaseException) as caught:  # noqa: PT011  (whatever failed there)
+            subscribe_sync(OrderPlaced, handler, name="careless")
+            publish_event(OrderPlaced())
+
+        assert isinstance(caught.value, SubscriptionError) or "careless" in said(caught.value)
+        assert after == []
+
     def test_any_other_value_is_believed(self) -> None:
-        for number, value in enumerate([None, 0, [1], "text", range(3)]):
+        for number, value in enumerate([None, 0, [1], "text", range(3), kept(), kept(3)]):
             subscribe_sync(OrderPlaced, functools.partial(returning, value), name=f"h{number}")
 
         publish_event(OrderPlaced())
