@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from celery import current_app
 from django.core.checks import run_checks
-from django.db import connections
 from kombu import Queue
 
 from src.share_kernel.infrastructure.event_bus import subscribe_async, subscribe_sync
@@ -79,31 +78,3 @@ class TestQueues:
         subscribe_async(OrderPlaced, lambda event: None, name="h", queue="tpyo")
 
         assert found("W005") == []
-
-
-class TestNamesOnMariaDB:
-    @pytest.fixture(autouse=True)
-    def _mariadb(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(connections["default"], "vendor", "mysql")
-
-    @pytest.mark.parametrize("twin", ["Sénd", "SEND", "send", "sEnd"])
-    def test_that_it_would_confuse_are_named(self, twin: str) -> None:
-        subscribe_async(OrderPlaced, lambda event: None, name="Send")
-        subscribe_async(OrderPlaced, lambda event: None, name=twin)
-
-        (message,) = found("W006")
-        assert f"'Send' and {twin!r}" in message
-
-    def test_of_two_events_are_fine(self) -> None:
-        subscribe_async(OrderPlaced, lambda event: None, name="Send")
-        subscribe_async(OrderPaid, lambda event: None, name="send")
-
-        assert found("W006") == []
-
-
-def test_elsewhere_case_tells_names_apart() -> None:
-    assert connections["default"].vendor == "sqlite"
-    subscribe_async(OrderPlaced, lambda event: None, name="Send")
-    subscribe_async(OrderPlaced, lambda event: None, name="send")
-
-    assert found("W006") == []

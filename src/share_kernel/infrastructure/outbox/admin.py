@@ -1,36 +1,120 @@
-"""Le registre dans l’administration de Django : lire, ranimer, abandonner."""
+"""Le registre dans l’administration de Django : lire, ranimer, abandonner."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.db.models import DateTimeField, Q
 from django.http import HttpRequest
+from django.utils.formats import localize
 from django.utils.html import format_html
+from django.utils.timezone import template_localtime  # type: ignore[attr-defined]
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
+from ...domain.event_types import event_types
+from ..registry import registry
 from .delivering import readable
-from .models import Delivery, DeliveryQuerySet
+from .models import ABANDONED, Delivery, DeliveryQuerySet
+
+_META = Delivery._meta  # noqa: SLF001  (Django documents it)
+OPEN = (Delivery.State.PENDING, *ABANDONED)
+SHOWN = 10_000  # deliveries of a state that are listed: the cost is bounded, whatever is asked
+KNOWN: dict[str, Callable[[], Iterable[str]]] = {
+    "event_type": lambda: event_types,
+    "handler": lambda: {item.name for item in registry.all() if item.is_async},
+}
+
+for _field in _META.fields:  # said here, a label is in no migration
+    _field.verbose_name = pgettext_lazy("share_kernel", str(_field.verbose_name))
+
+
+class StateFilter(admin.SimpleListFilter):
+    """Montre d’abord ce qui n’est pas fait ; d’un état, les dernières livraisons seulement."""
+
+    title = pgettext_lazy("share_kernel", "state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Les états."""
+        return list(Delivery.State.choices)
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """Les états, après tous ceux qui ne sont pas « fait »."""
+        every, *states = super().choices(changelist)
+        return iter([{**every, "display": pgettext_lazy("share_kernel", "not done")}, *states])
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """Choisit l’état, et borne ce qui est lu, sauf de ce que la recherche désigne."""
+        chosen = [self.value()] if self.value() in Delivery.State.values else []
+        if _identifier(request.GET.get(SEARCH_VAR, "")):
+            return queryset.filter(state__in=chosen or Delivery.State.values)
+        return queryset.newest(SHOWN, *(chosen or OPEN))
+
+
+class KnownFilter(admin.AllValuesFieldListFilter):
+    """Propose ce que le code connaît : la table, il faudrait la lire entière."""
+
+    def __init__(self, field: Any, *args: Any, **named: Any) -> None:
+        super().__init__(field, *args, **named)
+        self.lookup_choices: Any = sorted(KNOWN[field.name]())
+
+
+def _shown(name: str) -> Any:
+    """Renvoie de quoi montrer un champ : changer une date de fuseau peut la rendre impossible."""
+    field: Any = _META.get_field(name)
+
+    @admin.display(description=field.verbose_name, ordering=name)
+    def show(row: Delivery) -> Any:
+        value = getattr(row, name)
+        try:
+            return localize(template_localtime(value)) or "-"
+        except OverflowError:
+            return str(value)
+
+    show.__name__ = name
+    return show if isinstance(field, DateTimeField) else name
+
+
+def _identifier(text: str) -> UUID | None:
+    with suppress(ValueError):
+        return UUID(text.strip())
+    return None
 
 
 @admin.register(Delivery)
 class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript at run time
     """En lecture seule, sauf les deux actions."""
 
-    list_display = ("event_type", "handler", "state", "attempts", "pending_since", "short_error")
-    list_filter = ("state", "event_type", "handler", "pending_since")
-    search_fields = ("event_id", "event_type", "handler")
-    date_hierarchy = "pending_since"
+    list_display = [
+        *map(_shown, ("event_type", "handler", "state", "attempts", "pending_since")),
+        "short_error",
+    ]
+    list_filter = (StateFilter, ("event_type", KnownFilter), ("handler", KnownFilter))
+    search_fields = ("=event_id",)  # shows the field; what it finds is below
+    search_help_text = _("The UUID of an event or of a delivery")
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     ordering = ("-pending_since",)
     actions = ("replay_selected", "give_up_selected")
-    exclude = ("payload",)
+    readonly_fields = (
+        *(_shown(field.name) for field in _META.fields if field.name != "payload"),
+        "readable_payload",
+    )
+    fields = readonly_fields
 
-    @admin.display(description="error")
+    @admin.display(description=pgettext_lazy("share_kernel", "error"))
     def short_error(self, row: Delivery) -> str:
         """Renvoie la première ligne de l’erreur."""
         return row.error.partition("\n")[0][:100]
 
-    @admin.display(description="payload")
+    @admin.display(description=pgettext_lazy("share_kernel", "payload"))
     def readable_payload(self, row: Delivery) -> str:
         """Renvoie la charge utile mise en page, ou telle quelle si elle est illisible."""
         payload = readable(row)
@@ -41,21 +125,30 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
             payload = row.payload
         return format_html("<pre>{}</pre>", payload if isinstance(payload, str) else text)
 
-    @admin.action(description="Replay the selected dead deliveries", permissions=["settle"])
+    @admin.action(description=_("Replay the selected dead deliveries"), permissions=["settle"])
     def replay_selected(self, request: HttpRequest, rows: DeliveryQuerySet) -> None:
         """Ranime les lignes choisies qui étaient abandonnées."""
-        self.message_user(request, f"Deliveries that will be replayed: {rows.replay()}.")
+        text = _("Deliveries that will be replayed: %(count)d.")
+        self.message_user(request, text % {"count": rows.replay()})
 
-    @admin.action(description="Give up the selected pending deliveries", permissions=["settle"])
+    @admin.action(description=_("Give up the selected deliveries"), permissions=["settle"])
     def give_up_selected(self, request: HttpRequest, rows: DeliveryQuerySet) -> None:
-        """Abandonne les lignes choisies qui attendaient."""
+        """Abandonne celles qui attendaient ; libère la clé de celles qui la retenaient."""
         count = rows.give_up(f"Given up by {request.user}")
-        self.message_user(request, f"Deliveries abandoned: {count}.", messages.WARNING)
+        text = _("Deliveries abandoned: %(count)d.")
+        self.message_user(request, text % {"count": count}, messages.WARNING)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Delivery | None = None) -> list[str]:
-        """Tous les champs, et la charge utile mise en page."""
-        names = [field.name for field in self.opts.fields if field.name != "payload"]
-        return [*names, "readable_payload"]
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """La charge utile n’est lue que pour la page d’une livraison."""
+        return super().get_queryset(request).defer("payload")
+
+    def get_search_results(self, request: Any, queryset: Any, search_term: str) -> Any:
+        """Cherche un identifiant exact, par son index."""
+        if not search_term.strip():
+            return queryset, False
+        wanted = _identifier(search_term)
+        found = queryset.filter(Q(event_id=wanted) | Q(pk=wanted))
+        return found if wanted else queryset.none(), False
 
     def has_settle_permission(self, request: HttpRequest) -> bool:
         """Ranimer et abandonner demandent le droit de modifier une livraison."""

@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 from django.apps import AppConfig
+from django.utils.translation import pgettext_lazy
 
 
 class OutboxConfig(AppConfig):
@@ -10,7 +11,7 @@ class OutboxConfig(AppConfig):
 
     name = __package__
     label = "share_kernel_outbox"
-    verbose_name = "Registre des livraisons"
+    verbose_name = pgettext_lazy("share_kernel", "Delivery register")
     default_auto_field = "django.db.models.BigAutoField"
     keeps_deliveries = True  # read before ready() has plugged the register in
 

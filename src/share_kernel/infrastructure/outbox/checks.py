@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Any
 
 from django.core.checks import CheckMessage, Warning, register
 from django.db import connections
-
-from ...domain.event_types import event_types
-from ..registry import registry
 
 _ENOUGH = 5  # seconds
 
@@ -40,31 +36,3 @@ def check_sqlite(**_: Any) -> list[CheckMessage]:
                 )
             )
     return messages
-
-
-@register("share_kernel")
-def check_mariadb(**_: Any) -> list[CheckMessage]:
-    """Signale deux noms que l’interclassement habituel de MariaDB confond."""
-    if not any(connections[alias].vendor == "mysql" for alias in connections):
-        return []
-    messages: list[CheckMessage] = []
-    for event_type, cls in event_types.items():
-        names = [item.name for item in registry.for_event(cls) if item.is_async]
-        for position, name in enumerate(names):
-            twins = [other for other in names[:position] if _folded(other) == _folded(name)]
-            messages += (_confused(event_type, name, twin) for twin in twins)
-    return messages
-
-
-def _confused(event_type: str, name: str, twin: str) -> CheckMessage:
-    return Warning(
-        f"The handlers {twin!r} and {name!r} of {event_type!r} differ only by case or accents, "
-        "which the default collation of MariaDB does not see: publishing the event would fail.",
-        hint="Rename one with name='…', or create the database with COLLATE utf8mb4_bin.",
-        id="share_kernel.W006",
-    )
-
-
-def _folded(name: str) -> str:
-    letters = unicodedata.normalize("NFKD", name.casefold())
-    return "".join(letter for letter in letters if not unicodedata.combining(letter))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from operator import attrgetter
 from typing import Any, Self
 
@@ -13,9 +14,9 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, models, transaction
 from django.db.models.expressions import RawSQL
-from django.db.models.functions import Now
+from django.db.models.functions import Least, Now
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from ...domain.identifiers import uuid7
 from .. import settings
@@ -304,41 +305,104 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             models.Q(error__startswith=WAITING) | models.Q(error__startswith=NOT_SENT)
         )
 
+    def in_state(self, state: str) -> Self:
+        """Renvoie les lignes d’un état dans l’ordre de son index, pour en lire beaucoup."""
+        # A settled row without a date, which nothing here writes, would be in no index.
+        if state == Delivery.State.PENDING:
+            return self.pending().order_by("start_after")
+        return self.filter(state=state, settled_at__isnull=False).order_by("settled_at")
+
     def hurry(self) -> int:
-        """Rend dues les lignes qui attendent ; renvoie combien."""
+        """Rend dues les lignes qui attendent leur heure ou leur réveil ; renvoie combien."""
         now = DatabaseClock()
-        return self.pending().update(start_after=now, send_after=now, sends=0)
+        due = {"start_after": Least("start_after", now), "send_after": now, "sends": 0}
+        early = self.filter(models.Q(start_after__gt=now) | models.Q(send_after__gt=now))
+        return sum(rows.unsettled().update(**due) for rows in early.slices(Delivery.State.PENDING))
 
     def replay(self) -> int:
-        """Remet en attente les lignes abandonnées ; renvoie combien."""
+        """Remet en attente les lignes abandonnées ; renvoie combien."""
         now = DatabaseClock()
-        return self.filter(state__in=ABANDONED).update(
-            state=Delivery.State.PENDING,
-            attempts=0,
-            sends=0,
-            pending_since=now,
-            start_after=now,
-            reserved_until=None,
-            send_after=now,
-            settled_at=None,
-        )
+        again = {
+            "state": Delivery.State.PENDING,
+            "attempts": 0,
+            "sends": 0,
+            "pending_since": now,
+            "start_after": now,
+            "reserved_until": None,
+            "send_after": now,
+            "settled_at": None,
+        }
+        slices = self.slices(*ABANDONED)
+        return sum(rows.filter(state__in=ABANDONED).update(**again) for rows in slices)
 
     def give_up(self, reason: str) -> int:
-        """Abandonne les lignes en attente ; celle qui s’exécute se solde d’abord."""
-        chosen = self.filter(state__in=IN_LINE)
-        lines: set[Any] = set(
-            chosen.filter(key__isnull=False).values_list("handler", "key")[:SLICE]
-        )
-        count = chosen.update(state=Delivery.State.DEAD, error=reason, settled_at=DatabaseClock())
-        for handler, key in lines:
-            self.hand_over(handler, key)
+        """Abandonne ce qui attend, et libère les clés que retient ce qui l’est déjà.
+
+        Une ligne qui s’exécute se solde d’abord.
+
+        Returns:
+            combien de lignes ont changé d’état.
+        """
+        dead = {"state": Delivery.State.DEAD, "error": reason, "settled_at": DatabaseClock()}
+        slices = self.slices(Delivery.State.PENDING)
+        return sum(rows.unsettled().let_followers_go(**dead) for rows in slices) + self.let_go()
+
+    def let_go(self) -> int:
+        """Libère les clés que retiennent des lignes abandonnées ; renvoie combien de lignes."""
+        held = (rows.filter(state="holding") for rows in self.slices(Delivery.State.HOLDING))
+        return sum(rows.let_followers_go(state=Delivery.State.DEAD) for rows in held)
+
+    def let_followers_go(self, **change: Any) -> int:
+        """Écrit *change*, puis rend dues les lignes que celles-ci retenaient par leur clé."""
+        keys: set[Any] = set(self.exclude(key=None).values_list("handler", "key"))
+        count = self.update(**change)
+        for handler, key in keys:
+            hand_over = partial(self._everywhere().hand_over, handler, key)
+            transaction.on_commit(hand_over, using=self.db)
         return count
 
-    def prune(self, *, days: float, include_dead: bool) -> int:
-        """Efface les lignes soldées depuis plus de *days* jours ; jamais une ligne en attente."""
-        states = [Delivery.State.DONE, *(ABANDONED if include_dead else [])]
-        count, _ = self.filter(state__in=states, settled_at__lte=in_seconds(-86400 * days)).delete()
-        return count
+    def prune(self, *, days: float | None = None, include_dead: bool = False) -> int:
+        """Efface les lignes soldées depuis assez longtemps ; jamais une ligne en attente.
+
+        Args:
+            days: depuis combien de jours ; ``EVENT_BUS["KEEP_DONE"]`` si rien n’est dit.
+            include_dead: aussi les lignes abandonnées, dont les clés sont libérées.
+
+        Returns:
+            combien de lignes sont effacées.
+        """
+        days = settings.get("KEEP_DONE") if days is None else days
+        old, states = self.filter(settled_at__lte=in_seconds(-86400 * days)), ["done"]
+        if include_dead:
+            old.let_go()
+            states.append("dead")
+        return sum(rows.filter(state__in=states).delete()[0] for rows in old.slices(*states))
+
+    def slices(self, *states: str) -> Iterator[Self]:
+        """Renvoie par tranches les lignes de ces états ; y écrire doit les faire sortir d’ici.
+
+        Une tranche est lue, puis désignée : chaque écriture est courte, et validée seule.
+        """
+        for state in states:
+            rows = rest = self.in_state(state)
+            (clock,) = rows.query.order_by
+            former: list[Any] = []
+            while (found := list(rest.values_list("pk", clock)[:SLICE])) and found != former:
+                yield self._everywhere().filter(pk__in=[pk for pk, _ in found])
+                # What has left is no longer read, but PostgreSQL would still walk over it.
+                former, rest = found, rows.filter(**{f"{clock}__gte": found[-1][1]})
+
+    def newest(self, limit: int, *states: str) -> Self:
+        """Garde les dernières lignes de chacun de ces états : *limit*, sauf des heures égales."""
+        kept = models.Q(pk__in=[])
+        for state in states:
+            rows = self._everywhere().in_state(state)
+            (clock,) = rows.query.order_by
+            one = models.Q(state=state, **{f"{clock}__isnull": False})
+            for edge in rows.reverse().values_list(clock, flat=True)[limit : limit + 1]:
+                one &= models.Q(**{f"{clock}__gte": edge})
+            kept |= one
+        return self.filter(kept)
 
     def skip_locked(self) -> Self:
         """Saute ce qu’un autre tient, là où la base le permet."""
@@ -361,10 +425,10 @@ class Delivery(models.Model):
     class State(models.TextChoices):
         """Où en est la livraison."""
 
-        PENDING = "pending", _("pending")
-        DONE = "done", _("done")
-        DEAD = "dead", _("dead")
-        HOLDING = "holding", _("dead, holds its key back")
+        PENDING = "pending", pgettext_lazy("share_kernel", "pending")
+        DONE = "done", pgettext_lazy("share_kernel", "done")
+        DEAD = "dead", pgettext_lazy("share_kernel", "dead")
+        HOLDING = "holding", pgettext_lazy("share_kernel", "dead, holds its key back")
 
     # Chosen by the publisher: the wake-up message needs it, and a row that already exists
     # (the same event published twice) gives none back.
@@ -400,8 +464,8 @@ class Delivery(models.Model):
     objects = DeliveryQuerySet.as_manager()
 
     class Meta:
-        verbose_name = _("delivery")
-        verbose_name_plural = _("deliveries")
+        verbose_name = pgettext_lazy("share_kernel", "delivery")
+        verbose_name_plural = pgettext_lazy("share_kernel", "deliveries")
         constraints = [
             models.UniqueConstraint(fields=["event_id", "handler"], name="delivery_once"),
         ]

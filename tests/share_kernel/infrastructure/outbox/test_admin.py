@@ -1,20 +1,27 @@
 """L’administration du registre : lire, ranimer, abandonner, et rien d’autre."""
 
-from datetime import timedelta
+import html
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection as db
+from django.db.models import DateTimeField
 from django.test import Client
-from django.utils import timezone
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone, translation
 
 from src.share_kernel.infrastructure.event_bus import (
     publish_event,
     publish_events,
     subscribe_async,
 )
+from src.share_kernel.infrastructure.outbox import admin
 from src.share_kernel.infrastructure.outbox.models import Delivery
-from tests.share_kernel.events import OrderPlaced
+from tests.share_kernel.events import OrderPaid, OrderPlaced
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("outbox")]
 
@@ -70,7 +77,9 @@ class TestActions:
             ("give_up_selected", "pending", "dead"),
             ("give_up_selected", "done", "done"),
             ("give_up_selected", "dead", "dead"),
+            ("give_up_selected", "holding", "dead"),
             ("replay_selected", "dead", "pending"),
+            ("replay_selected", "holding", "pending"),
             ("replay_selected", "done", "done"),
             ("replay_selected", "pending", "pending"),
         ],
@@ -78,7 +87,8 @@ class TestActions:
     def test_touch_only_the_rows_they_are_for(
         self, root: Client, row: Delivery, action: str, before: str, after: str
     ) -> None:
-        Delivery.objects.update(state=before, error="kept", attempts=3)
+        settled_at = None if before == "pending" else timezone.now()
+        Delivery.objects.update(state=before, error="kept", attempts=3, settled_at=settled_at)
 
         page = act(root, action, row)
 
@@ -86,8 +96,10 @@ class TestActions:
         changed = before != after
         assert row.state == after
         assert f": {int(changed)}." in page.content.decode()
-        if not changed:
-            assert (row.error, row.attempts) == ("kept", 3)
+        assert row.error == (
+            "Given up by root" if (before, after) == ("pending", "dead") else "kept"
+        )
+        assert row.attempts == (0 if after == "pending" != before else 3)
 
     def test_touch_only_the_rows_that_are_chosen(self, root: Client, row: Delivery) -> None:
         publish_events([OrderPlaced(), OrderPlaced()])
@@ -133,14 +145,153 @@ class TestReading:
 
         assert f"<pre>{payload.replace('<', '&lt;').replace('>', '&gt;')}</pre>" in page
 
-    def test_a_row_is_found_by_its_event(self, root: Client, row: Delivery) -> None:
-        other = OrderPlaced()
-        publish_event(other)
-
-        listing = root.get(LIST, {"q": str(other.event_id)}).content.decode()
-
-        assert str(Delivery.objects.get(event_id=other.event_id).pk) in listing
-        assert str(row.pk) not in listing
-
     def test_a_row_says_what_it_is(self, row: Delivery) -> None:
         assert str(row) == f"shop.order_placed {row.event_id} → seen (pending)"
+
+    @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+    @pytest.mark.parametrize("year", [1, 9999])
+    def test_a_date_at_an_end_of_the_calendar_is_shown(
+        self, root: Client, row: Delivery, year: int, zone: str, settings: Any
+    ) -> None:
+        """Dans un autre fuseau que UTC, elle n’existe pas."""
+        settings.TIME_ZONE = zone
+        edges = {1: datetime.min.replace(tzinfo=UTC), 9999: datetime.max.replace(tzinfo=UTC)}
+        dates = [f.name for f in Delivery._meta.fields if isinstance(f, DateTimeField)]
+        Delivery.objects.update(**dict.fromkeys(dates, edges[year]))
+
+        assert root.get(LIST).status_code == 200
+        page = page_of(root, row)
+        shown = re.findall(
+            r'field-(?:\w+_(?:at|since|after|until)).*?"readonly">([^<]*)', page, re.DOTALL
+        )
+        assert len(shown) == len(dates)
+        assert [text for text in shown if not re.search(rf"\b0*{year}\b", text)] == []
+
+
+def listed(client: Client, **query: str) -> set[str]:
+    """Renvoie les identifiants des livraisons que montre la liste."""
+    response = client.get(LIST, query)
+    assert response.status_code == 200
+    return set(
+        re.findall(r'name="_selected_action" value="([0-9a-f-]{36})"', response.content.decode())
+    )
+
+
+@pytest.fixture
+def rows() -> dict[str, str]:
+    """Une livraison par état."""
+    subscribe_async(OrderPlaced, lambda event: None, name="seen")
+    publish_events([OrderPlaced() for _ in Delivery.State.values])
+    rows = dict(zip(Delivery.State.values, Delivery.objects.all(), strict=True))
+    for state, row in rows.items():
+        settled_at = None if state == "pending" else timezone.now()
+        Delivery.objects.filter(pk=row.pk).update(state=state, settled_at=settled_at)
+    return {state: str(row.pk) for state, row in rows.items()}
+
+
+class TestChoosing:
+    def test_shows_at_first_what_is_not_done(self, root: Client, rows: dict[str, str]) -> None:
+        assert listed(root) == {rows["pending"], rows["dead"], rows["holding"]}
+
+    @pytest.mark.parametrize("state", Delivery.State.values)
+    def test_by_state(self, root: Client, rows: dict[str, str], state: str) -> None:
+        assert listed(root, state=state) == {rows[state]}
+
+    def test_an_unknown_state_is_none(self, root: Client, rows: dict[str, str]) -> None:
+        assert listed(root, state="no\0ne") == listed(root)
+
+    @pytest.mark.parametrize("name", ["handler", "event_type"])
+    def test_by_what_is_registered_without_reading_the_table(
+        self, root: Client, rows: dict[str, str], name: str
+    ) -> None:
+        subscribe_async(OrderPaid, lambda event: None, name="never called")
+        values = {"handler": ("seen", "never called"), "event_type": ("shop.order_placed",) * 2}
+        known, rare = values[name][0], {"handler": "never called", "event_type": "shop.order_paid"}
+
+        with CaptureQueriesContext(db) as queries:
+            page = root.get(LIST).content.decode()
+
+        assert not [query for query in queries if "DISTINCT" in query["sql"]]
+        for value in (known, rare[name]):
+            assert f"?{urlencode({name: value})}" in page
+        assert len(listed(root, **{name: known})) == 3
+        assert listed(root, **{name: rare[name]}) == set()
+        assert listed(root, **{name: known}, state="done") == {rows["done"]}
+
+    @pytest.mark.parametrize("column", ["event_id", "pk"])
+    @pytest.mark.parametrize("state", Delivery.State.values)
+    def test_by_an_identifier_whatever_the_state(
+        self, root: Client, rows: dict[str, str], column: str, state: str
+    ) -> None:
+        wanted = getattr(Delivery.objects.get(pk=rows[state]), column)
+
+        assert listed(root, q=str(wanted)) == {rows[state]}
+        assert listed(root, q=f" {wanted.hex.upper()} ") == {rows[state]}
+        assert listed(root, q=str(wanted), state=state) == {rows[state]}
+        other = "dead" if state == "done" else "done"
+        assert listed(root, q=str(wanted), state=other) == set()
+
+    @pytest.mark.parametrize("text", ["seen", "1", "x" * 5000, "%", "é\u2028", "'", "{}", "nul\0"])
+    def test_by_what_is_no_identifier_finds_nothing(
+        self, root: Client, rows: dict[str, str], text: str
+    ) -> None:
+        assert listed(root, q=text) <= {rows["pending"], rows["dead"], rows["holding"]}
+        assert "\0" in text or not listed(root, q=text)
+
+    def test_an_empty_search_is_no_search(self, root: Client, rows: dict[str, str]) -> None:
+        assert listed(root, q=" ") == listed(root)
+
+    @pytest.mark.parametrize("query", [{"q": "nul\0"}, {"o": "1.-5"}, {"p": "1"}, {"_facets": ""}])
+    def test_never_reads_more_than_the_last_rows_of_a_state(
+        self,
+        root: Client,
+        row: Delivery,
+        query: dict[str, str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(admin, "SHOWN", 2)
+        publish_events([OrderPlaced() for _ in range(5)])
+        rows = Delivery.objects.all()
+        for minutes, other in enumerate(rows, start=1):
+            start_after = timezone.now() - timedelta(minutes=minutes)
+            Delivery.objects.filter(pk=other.pk).update(start_after=start_after)
+
+        assert listed(root, **query) == {str(other.pk) for other in rows[:3]}
+
+    def test_costs_a_fixed_number_of_statements(self, root: Client, row: Delivery) -> None:
+        with CaptureQueriesContext(db) as queries:
+            root.get(LIST)
+
+        mine = [query["sql"] for query in queries if "outbox_delivery" in query["sql"]]
+        assert len(mine) == 5  # a bound for each state, a count, a page
+        assert not [sql for sql in mine if '"payload"' in sql]
+
+
+WORDS = {  # what the list, the page of a row and an action say
+    "fr": [
+        "Registre des livraisons", "l’objet livraison", "Type d’événement", "En attente depuis",
+        "Erreur", ">en attente<", "à faire ou abandonnées", "abandonnée, retient sa clé",
+        "Ranimer les livraisons abandonnées choisies", "L’UUID d’un événement ou d’une livraison",
+        "Charge utile", "À réveiller après", "Livraisons abandonnées\u00a0: 1.",
+    ],
+    "en": [
+        "Delivery register", "Select delivery to", "Event type", "Pending since",
+        "Error", ">pending<", "not done", "dead, holds its key back",
+        "Replay the selected dead deliveries", "The UUID of an event or of a delivery",
+        "Payload", "Send after", "Deliveries abandoned: 1.",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", WORDS)
+def test_it_speaks_the_language_of_its_reader(language: str, root: Client, row: Delivery) -> None:
+    with translation.override(language):
+        pages = [
+            root.get(LIST).content.decode(),
+            page_of(root, row),
+            act(root, "give_up_selected", row).content.decode(),
+        ]
+
+    text = html.unescape("".join(pages))
+    assert [word for word in WORDS[language] if word not in text] == []
+    assert [word for word in WORDS["en" if language == "fr" else "fr"] if word in text] == []

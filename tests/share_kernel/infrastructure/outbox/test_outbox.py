@@ -374,7 +374,9 @@ class TestCommands:
         publish_events([OrderPlaced(), OrderPlaced()])
         dead = Delivery.objects.first()
         assert dead is not None
-        Delivery.objects.filter(pk=dead.pk).update(state="dead", attempts=8)
+        Delivery.objects.filter(pk=dead.pk).update(
+            state="dead", attempts=8, settled_at=timezone.now()
+        )
 
         assert "would be replayed: 1." in self.run("replay_events", "--all", "--dry-run")
         assert "will be replayed: 1." in self.run("replay_events", "--handler", "seen")
@@ -402,7 +404,7 @@ class TestCommands:
     def test_status_may_fail_on_a_dead_row(self, seen: Seen) -> None:
         publish_event(OrderPlaced())
         self.run("events_status", "--fail-if-dead")
-        Delivery.objects.update(state="dead")
+        Delivery.objects.update(state="dead", settled_at=timezone.now())
 
         with pytest.raises(SystemExit):
             self.run("events_status", "--fail-if-dead")

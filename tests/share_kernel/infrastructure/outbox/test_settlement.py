@@ -352,7 +352,7 @@ class TestReplay:
 
     def test_chooses_rows_by_their_identifiers(self, dead: Delivery) -> None:
         publish_events([OrderPlaced(), OrderPlaced()])
-        Delivery.objects.update(state="dead")
+        Delivery.objects.update(state="dead", settled_at=timezone.now())
         first, second, third = Delivery.objects.order_by("pk")
 
         assert "will be replayed: 2." in self.run("--id", str(first.pk), "--id", str(third.pk))

@@ -26,6 +26,7 @@ def _rows(transactional_db: None, outbox: None) -> None:
         done = minutes > 3
         since = now - (timedelta(hours=1) if done else timedelta(minutes=minutes))
         row.state, row.pending_since = ("done" if done else "pending"), since
+        row.settled_at = now if done else None
         row.save()
 
 
@@ -78,7 +79,7 @@ def test_only_what_waits_is_late(args: list[str], code: int) -> None:
 
 @pytest.mark.parametrize(("args", "code"), [([], 0), (["--fail-if-dead"], 1)])
 def test_a_dead_row_alarms_who_asks_for_it(args: list[str], code: int) -> None:
-    Delivery.objects.update(state="dead")
+    Delivery.objects.update(state="dead", settled_at=timezone.now())
 
     assert status(*args)[1] == code
     assert status(*args, "--fail-if-older-than", "1")[1] == code

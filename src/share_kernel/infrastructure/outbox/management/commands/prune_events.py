@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from .... import settings
 from ...models import Delivery
 from ._options import add_database, days
 
@@ -17,9 +18,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Déclare les options de la commande."""
-        parser.add_argument(
-            "--days", type=days, default=30, help="settled at least this long ago (default: 30)"
-        )
+        kept, text = settings.get("KEEP_DONE"), "settled at least this long ago"
+        parser.add_argument("--days", type=days, default=kept, help=f"{text} (default: KEEP_DONE)")
         parser.add_argument("--dead", action="store_true", help="also the abandoned ones")
         add_database(parser)
 

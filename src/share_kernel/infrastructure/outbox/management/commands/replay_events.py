@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ...models import Delivery
+from ...models import ABANDONED, Delivery
 from ...relay import relay
 from ._options import add_database, identifier
 
@@ -47,7 +47,8 @@ class Command(BaseCommand):
             )
         using = options["database"]
         every = Delivery.objects.using(using).filter(**filters)
-        rows = every.waiting() if waiting else every.filter(state=Delivery.State.DEAD)
+        dead = every.filter(state__in=ABANDONED, settled_at__isnull=False)
+        rows = every.waiting() if waiting else dead
         if options["dry_run"]:
             self.stdout.write(f"Deliveries that would be replayed: {rows.count()}.")
             return
