@@ -96,7 +96,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Renvoie ce qui n’est pas soldé, pour des lignes que l’on désigne."""
         # Not state = 'pending': statistics taken while nothing waits would make PostgreSQL read
         # the whole partial index of what waits, squared in a claim, rather than the primary key.
-        return self.filter(settled_at__isnull=True)
+        state = Delivery.State
+        return self.exclude(state__in=(state.DONE, state.DEAD, state.HOLDING))
 
     def startable(self) -> Self:
         """Garde ce dont l’heure est venue et que personne n’a réservé, le plus ancien d’abord."""
@@ -110,7 +111,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def of(self, row: Delivery, **more: Any) -> Self:
         """Renvoie la ligne de cet essai, si elle est encore à lui."""
-        # unsettled() in one call: this is three times in each delivery, and each call costs.
+        # unsettled(), written in the shortest way: each delivery asks it three times.
         return self.filter(pk=row.pk, attempts=row.attempts, settled_at__isnull=True, **more)
 
     def reserve(
