@@ -234,7 +234,11 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.of(row).update(reserved_until=in_seconds(seconds))
 
     def settle(self, row: Delivery) -> int:
-        """Solde la ligne de cet essai : son handler a réussi."""
+        """Solde la ligne de cet essai : son handler a réussi.
+
+        Si ``KEEP_DONE`` est nul, elle est effacée : rien ne dit plus que l’événement, publié à
+        nouveau, a déjà été livré.
+        """
         if settings.get("KEEP_DONE") == 0:
             return self.of(row).delete()[0]
         return self.of(row).update(state=Delivery.State.DONE, settled_at=DatabaseClock(), error="")
@@ -298,14 +302,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(state=state, settled_at__isnull=False).order_by("settled_at")
 
     def hurry(self) -> int:
-        """Rend dues les lignes qui attendent leur heure ou leur réveil ; renvoie combien."""
+        """Rend dues les lignes qui attendent leur heure ou leur réveil ; renvoie combien."""
         now = DatabaseClock()
         due = {"start_after": Least("start_after", now), "send_after": now, "sends": 0}
         early = self.filter(models.Q(start_after__gt=now) | models.Q(send_after__gt=now))
         return sum(rows.unsettled().update(**due) for rows in early.slices(Delivery.State.PENDING))
 
     def replay(self) -> int:
-        """Remet en attente les lignes abandonnées ; renvoie combien."""
+        """Remet en attente les lignes abandonnées ; renvoie combien."""
         now = DatabaseClock()
         again = {
             "state": Delivery.State.PENDING,
@@ -333,7 +337,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return sum(rows.unsettled().let_followers_go(**dead) for rows in slices) + self.let_go()
 
     def let_go(self) -> int:
-        """Libère les clés que retiennent des lignes abandonnées ; renvoie combien de lignes."""
+        """Libère les clés que retiennent des lignes abandonnées ; renvoie combien de lignes."""
         held = (rows.filter(state="holding") for rows in self.slices(Delivery.State.HOLDING))
         return sum(rows.let_followers_go(state=Delivery.State.DEAD) for rows in held)
 
@@ -347,10 +351,10 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return count
 
     def prune(self, *, days: float | None = None, include_dead: bool = False) -> int:
-        """Efface les lignes soldées depuis assez longtemps ; jamais une ligne en attente.
+        """Efface les lignes soldées depuis assez longtemps ; jamais une ligne en attente.
 
         Args:
-            days: depuis combien de jours ; ``EVENT_BUS["KEEP_DONE"]`` si rien n’est dit.
+            days: depuis combien de jours ; ``EVENT_BUS["KEEP_DONE"]`` si rien n’est dit.
             include_dead: aussi les lignes abandonnées, dont les clés sont libérées.
 
         Returns:
@@ -364,9 +368,9 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return sum(rows.filter(state__in=states).delete()[0] for rows in old.slices(*states))
 
     def slices(self, *states: str) -> Iterator[Self]:
-        """Renvoie par tranches les lignes de ces états ; y écrire doit les faire sortir d’ici.
+        """Renvoie par tranches les lignes de ces états ; y écrire doit les faire sortir d’ici.
 
-        Une tranche est lue, puis désignée : chaque écriture est courte, et validée seule.
+        Une tranche est lue, puis désignée : chaque écriture est courte, et validée seule.
         """
         for state in states:
             rows = rest = self.in_state(state)
@@ -378,7 +382,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
                 former, rest = found, rows.filter(**{f"{clock}__gte": found[-1][1]})
 
     def newest(self, limit: int, *states: str) -> Self:
-        """Garde les dernières lignes de chacun de ces états : *limit*, sauf des heures égales."""
+        """Garde les dernières lignes de chacun de ces états : *limit*, sauf des heures égales."""
         kept = models.Q(pk__in=[])
         for state in states:
             rows = self._everywhere().in_state(state)
