@@ -54,6 +54,7 @@ EVENT_BUS = {
     "BREAKER_SECONDS": 5,
     "LOG_PAYLOAD": True,
     "CHECK_PAYLOADS": None,
+    "KEEP_DONE": 30,
 }
 
 LOGGING = {

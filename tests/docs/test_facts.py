@@ -13,6 +13,7 @@ from src.share_kernel.domain import domain_event
 from src.share_kernel.domain.errors import DomainEventError
 from src.share_kernel.infrastructure import handling, logs
 from src.share_kernel.infrastructure.outbox import models, relay, status
+from src.share_kernel.infrastructure.outbox.management.commands import events_status
 from src.share_kernel.infrastructure.outbox.models import Delivery
 from src.share_kernel.infrastructure.settings import DEFAULTS
 
@@ -189,8 +190,11 @@ def fits(message: str, beginning: str) -> bool:
 
 def test_why_deliveries_wait() -> None:
     text = section(read("reference/commandes.md"), "events_status").partition("| `WHY` |")[2]
+    table, _, after = text.partition("\n\n")
 
-    assert tuple(re.findall(r"^\| `(.*?)` \|", text, re.MULTILINE)) == status.REASONS
+    assert tuple(re.findall(r"^\| `(.*?)` \|", table, re.MULTILINE)) == status.REASONS
+    gauges = [f"share_kernel_{name}" for name, _ in events_status.GAUGES.values()]
+    assert re.findall(r"^\| `(share_kernel_.*?)` \|", after, re.MULTILINE) == gauges
 
 
 def test_the_settings_and_the_variables() -> None:

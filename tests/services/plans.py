@@ -37,13 +37,13 @@ class Plan:
 
     @property
     def accesses(self) -> set[str]:
-        """Comment chaque table est lue, sur MariaDB : ``ALL`` est un parcours entier."""
+        """Comment chaque table est lue, sur MariaDB : ``ALL`` est un parcours entier."""
         return {row[3] for row in self.rows if row[2] == TABLE}
 
 
 @contextlib.contextmanager
 def explained(using: str) -> Iterator[list[Plan]]:
-    """Explique chaque requête sur la table ; PostgreSQL l’exécute une fois de plus, pour rien."""
+    """Explique chaque requête sur la table ; PostgreSQL l’exécute une fois de plus, pour rien."""
     plans: list[Plan] = []
     is_postgresql = connections[using].vendor == "postgresql"
     verb = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)" if is_postgresql else "EXPLAIN"

@@ -35,7 +35,7 @@ RARE = "shop.handlers.never_called"
 
 
 class Router:
-    """L’administration lit la base de Django : celle-ci en est une, le temps d’un test."""
+    """L’administration lit la base de Django : celle-ci en est une, le temps d’un test."""
 
     def __init__(self, using: str) -> None:
         self.using = using

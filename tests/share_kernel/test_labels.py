@@ -1,4 +1,4 @@
-"""Les libellés du paquet : chacun a sa traduction française, et Django la lit."""
+"""Les libellés du paquet : chacun a sa traduction française, et Django la lit."""
 
 import ast
 from pathlib import Path

@@ -1,9 +1,9 @@
-"""Le registre dans l’administration de Django : lire, ranimer, abandonner."""
+"""Le registre dans l’administration de Django : lire, ranimer, abandonner."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -26,17 +26,13 @@ from .models import ABANDONED, Delivery, DeliveryQuerySet
 _META = Delivery._meta  # noqa: SLF001  (Django documents it)
 OPEN = (Delivery.State.PENDING, *ABANDONED)
 SHOWN = 10_000  # deliveries of a state that are listed: the cost is bounded, whatever is asked
-KNOWN: dict[str, Callable[[], Iterable[str]]] = {
-    "event_type": lambda: event_types,
-    "handler": lambda: {item.name for item in registry.all() if item.is_async},
-}
 
 for _field in _META.fields:  # said here, a label is in no migration
     _field.verbose_name = pgettext_lazy("share_kernel", str(_field.verbose_name))
 
 
 class StateFilter(admin.SimpleListFilter):
-    """Montre d’abord ce qui n’est pas fait ; d’un état, les dernières livraisons seulement."""
+    """Montre d’abord ce qui n’est pas fait ; d’un état, les dernières livraisons seulement."""
 
     title = pgettext_lazy("share_kernel", "state")
     parameter_name = "state"
@@ -46,7 +42,7 @@ class StateFilter(admin.SimpleListFilter):
         return list(Delivery.State.choices)
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        """Les états, après tous ceux qui ne sont pas « fait »."""
+        """Les états, après tout ce qui n’est pas fait."""
         every, *states = super().choices(changelist)
         return iter([{**every, "display": pgettext_lazy("share_kernel", "not done")}, *states])
 
@@ -59,15 +55,16 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class KnownFilter(admin.AllValuesFieldListFilter):
-    """Propose ce que le code connaît : la table, il faudrait la lire entière."""
+    """Propose ce que le code connaît : la table, il faudrait la lire entière."""
 
     def __init__(self, field: Any, *args: Any, **named: Any) -> None:
         super().__init__(field, *args, **named)
-        self.lookup_choices: Any = sorted(KNOWN[field.name]())
+        handlers = {item.name for item in registry.all() if item.is_async}
+        self.lookup_choices: Any = sorted(handlers if field.name == "handler" else event_types)
 
 
 def _shown(name: str) -> Any:
-    """Renvoie de quoi montrer un champ : changer une date de fuseau peut la rendre impossible."""
+    """Renvoie de quoi montrer un champ : changer une date de fuseau peut la rendre impossible."""
     field: Any = _META.get_field(name)
 
     @admin.display(description=field.verbose_name, ordering=name)
@@ -133,7 +130,7 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
 
     @admin.action(description=_("Give up the selected deliveries"), permissions=["settle"])
     def give_up_selected(self, request: HttpRequest, rows: DeliveryQuerySet) -> None:
-        """Abandonne celles qui attendaient ; libère la clé de celles qui la retenaient."""
+        """Abandonne celles qui attendaient ; libère la clé de celles qui la retenaient."""
         count = rows.give_up(f"Given up by {request.user}")
         text = _("Deliveries abandoned: %(count)d.")
         self.message_user(request, text % {"count": count}, messages.WARNING)

@@ -243,6 +243,9 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def settle(self, row: Delivery, *, locked: bool = False) -> int:
         """Solde la ligne de cet essai : son handler a réussi.
 
+        Si ``KEEP_DONE`` est nul, elle est effacée : rien ne dit plus que l’événement, publié à
+        nouveau, a déjà été livré.
+
         Args:
             row: la ligne.
             locked: cette transaction l’a verrouillée ; si une autre lui a succédé, rien n’est fait.
@@ -315,14 +318,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(state=state, settled_at__isnull=False).order_by("settled_at")
 
     def hurry(self) -> int:
-        """Rend dues les lignes qui attendent leur heure ou leur réveil ; renvoie combien."""
+        """Rend dues les lignes qui attendent leur heure ou leur réveil ; renvoie combien."""
         now = DatabaseClock()
         due = {"start_after": Least("start_after", now), "send_after": now, "sends": 0}
         early = self.filter(models.Q(start_after__gt=now) | models.Q(send_after__gt=now))
         return sum(rows.unsettled().update(**due) for rows in early.slices(Delivery.State.PENDING))
 
     def replay(self) -> int:
-        """Remet en attente les lignes abandonnées ; renvoie combien."""
+        """Remet en attente les lignes abandonnées ; renvoie combien."""
         now = DatabaseClock()
         again = {
             "state": Delivery.State.PENDING,
@@ -350,7 +353,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return sum(rows.unsettled().let_followers_go(**dead) for rows in slices) + self.let_go()
 
     def let_go(self) -> int:
-        """Libère les clés que retiennent des lignes abandonnées ; renvoie combien de lignes."""
+        """Libère les clés que retiennent des lignes abandonnées ; renvoie combien de lignes."""
         held = (rows.filter(state="holding") for rows in self.slices(Delivery.State.HOLDING))
         return sum(rows.let_followers_go(state=Delivery.State.DEAD) for rows in held)
 
@@ -364,10 +367,10 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return count
 
     def prune(self, *, days: float | None = None, include_dead: bool = False) -> int:
-        """Efface les lignes soldées depuis assez longtemps ; jamais une ligne en attente.
+        """Efface les lignes soldées depuis assez longtemps ; jamais une ligne en attente.
 
         Args:
-            days: depuis combien de jours ; ``EVENT_BUS["KEEP_DONE"]`` si rien n’est dit.
+            days: depuis combien de jours ; ``EVENT_BUS["KEEP_DONE"]`` si rien n’est dit.
             include_dead: aussi les lignes abandonnées, dont les clés sont libérées.
 
         Returns:
@@ -381,9 +384,9 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return sum(rows.filter(state__in=states).delete()[0] for rows in old.slices(*states))
 
     def slices(self, *states: str) -> Iterator[Self]:
-        """Renvoie par tranches les lignes de ces états ; y écrire doit les faire sortir d’ici.
+        """Renvoie par tranches les lignes de ces états ; y écrire doit les faire sortir d’ici.
 
-        Une tranche est lue, puis désignée : chaque écriture est courte, et validée seule.
+        Une tranche est lue, puis désignée : chaque écriture est courte, et validée seule.
         """
         for state in states:
             rows = rest = self.in_state(state)
@@ -395,7 +398,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
                 former, rest = found, rows.filter(**{f"{clock}__gte": found[-1][1]})
 
     def newest(self, limit: int, *states: str) -> Self:
-        """Garde les dernières lignes de chacun de ces états : *limit*, sauf des heures égales."""
+        """Garde les dernières lignes de chacun de ces états : *limit*, sauf des heures égales."""
         kept = models.Q(pk__in=[])
         for state in states:
             rows = self._everywhere().in_state(state)

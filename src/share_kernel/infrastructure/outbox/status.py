@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -41,13 +40,16 @@ def status(using: str) -> list[Group]:
     """Compte les livraisons par état et par handler, avec l’âge de la plus ancienne et la raison.
 
     D’un état qui a plus de dix mille lignes, seules les plus anciennes et les plus récentes sont
-    lues : ``more`` le dit.
+    lues : ``more`` le dit.
     """
     by_state = {state: _read(state, using) for state in sorted(Delivery.State.values)}
-    heads = _heads([*by_state[Delivery.State.PENDING], *by_state[Delivery.State.HOLDING]])
+    heads: dict[Any, Any] = {}
+    line = [*by_state[Delivery.State.PENDING], *by_state[Delivery.State.HOLDING]]
+    for row in sorted(line, key=itemgetter("position")):
+        row["head"] = heads.setdefault((row["handler"], row["key"]), row["pk"])
     handler = itemgetter("handler")
     return [
-        _group(state, name, list(group), heads, more=len(rows) == 2 * END)
+        _group(state, name, list(group), more=len(rows) == 2 * END)
         for state, rows in by_state.items()
         for name, group in groupby(sorted(rows, key=handler), handler)
     ]
@@ -68,21 +70,10 @@ def _read(state: str, using: str) -> list[dict[str, Any]]:
     return list({row["pk"]: row for row in ends}.values())
 
 
-def _heads(rows: Sequence[dict[str, Any]]) -> dict[Any, int]:
-    """Renvoie le rang de la première ligne de chaque clé : elle retient les autres."""
-    heads: dict[Any, int] = {}
-    for row in rows:
-        line = row["handler"], row["key"]
-        heads[line] = min(row["position"], heads.get(line, row["position"]))
-    return heads
-
-
-def _group(
-    state: str, handler: str, rows: list[dict[str, Any]], heads: dict[Any, int], *, more: bool
-) -> Group:
+def _group(state: str, handler: str, rows: list[dict[str, Any]], *, more: bool) -> Group:
     counts: Counter[str] = Counter()
     if state == Delivery.State.PENDING:
-        counts.update(_wait(row, heads) for row in rows)
+        counts.update(map(_wait, rows))
     if state == Delivery.State.HOLDING:
         counts[HELD] = len({row["key"] for row in rows})
     told = ", ".join(f"{counts[what]} {what}" for what in REASONS if counts[what])
@@ -98,11 +89,11 @@ def _group(
     )
 
 
-def _wait(row: dict[str, Any], heads: dict[Any, int]) -> str:
+def _wait(row: dict[str, Any]) -> str:
     if row["reason"].startswith(WAITING):
         return DEPLOYMENT
     if row["reason"].startswith(NOT_SENT):
         return SENDING
-    if row["key"] is not None and row["position"] > heads[row["handler"], row["key"]]:
+    if row["key"] is not None and row["head"] != row["pk"]:
         return BEHIND
     return DUE if row["is_due"] else LATER

@@ -1,4 +1,4 @@
-"""L’administration du registre : lire, ranimer, abandonner, et rien d’autre."""
+"""L’administration du registre : lire, ranimer, abandonner, et rien d’autre."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""Ce qui écrit beaucoup de lignes les écrit par tranches : personne n’attend longtemps."""
+"""Ce qui écrit beaucoup de lignes les écrit par tranches : personne n’attend longtemps."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -203,7 +203,7 @@ class TestGivingUp:
 
 
 class TestKeepDone:
-    """``EVENT_BUS["KEEP_DONE"]`` : combien de jours une ligne faite reste."""
+    """``EVENT_BUS["KEEP_DONE"]`` : combien de jours une ligne faite reste."""
 
     @pytest.mark.parametrize(("kept", "days", "count"), [(30, 29, 0), (30, 31, 1), (7.5, 8, 1)])
     def test_is_what_pruning_keeps(self, settings: Any, kept: float, days: int, count: int) -> None:
@@ -242,7 +242,7 @@ class TestKeepDone:
         assert [(row.handler, row.state) for row in Delivery.objects.all()] == [("fails", "dead")]
 
     def test_at_zero_delivers_again_what_is_published_again(self, settings: Any) -> None:
-        """Ce que cela coûte : personne ne sait plus que l’événement a été livré (D11)."""
+        """Ce que cela coûte : personne ne sait plus que l’événement a été livré (D11)."""
         seen: list[OrderPlaced] = []
         subscribe_async(OrderPlaced, seen.append, name="seen")
         event = OrderPlaced()

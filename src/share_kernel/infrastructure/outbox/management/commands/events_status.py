@@ -45,13 +45,12 @@ class Command(BaseCommand):
         add_database(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Écrit l’état sur la sortie standard ; le code de sortie sert à une surveillance."""
+        """Écrit l’état sur la sortie standard ; le code de sortie sert à une surveillance."""
         groups = status(options["database"])
         form = _json if options["json"] else _metrics if options["metrics"] else _table
         for line in form(groups):
             self.stdout.write(line)
-        limit = options["fail_if_older_than"]
-        alarms = [*_too_old(groups, limit), *(_dead(groups) if options["fail_if_dead"] else [])]
+        alarms = [*_alarms(groups, options["fail_if_older_than"], options["fail_if_dead"])]
         for alarm in alarms:
             self.stderr.write(alarm)
         if alarms:
@@ -84,22 +83,18 @@ def _metrics(groups: Sequence[Group]) -> Iterator[str]:
             yield f"share_kernel_{name}{{{labels}}} {getattr(group, field)}"
 
 
-def _too_old(groups: Sequence[Group], limit: float | None) -> Iterator[str]:
+def _alarms(groups: Sequence[Group], limit: float | None, fails: object) -> Iterator[str]:
     for group in groups:
-        age = group.oldest_seconds
+        age, why = group.oldest_seconds, f"({group.why})."
         if limit is not None and group.state == Delivery.State.PENDING and age > limit:
             yield (
                 f"--fail-if-older-than {limit:g}: a delivery to {group.handler} has been pending "
-                f"for {age:.0f} s ({group.why})."
+                f"for {age:.0f} s {why}"
             )
-
-
-def _dead(groups: Sequence[Group]) -> Iterator[str]:
-    for group in groups:
-        if group.state in ABANDONED:
+        if fails and group.state in ABANDONED:
             yield (
                 f"--fail-if-dead: {_count(group)} deliveries to {group.handler} were abandoned "
-                f"({group.why}). `replay_events --handler {group.handler}` revives them."
+                f"{why} `replay_events --handler {group.handler}` revives them."
             )
 
 
