@@ -20,6 +20,7 @@ from .infrastructure.dispatch import AfterCommit, Dispatch, slots
 from .infrastructure.event_bus import EventBus, event_bus
 from .infrastructure.handling import Verdict
 from .infrastructure.registry import registry
+from .infrastructure.subscriptions import Subscription
 
 __all__ = ["deliver_pending", "isolated_bus", "record_events"]
 
@@ -57,12 +58,12 @@ def record_events() -> Iterator[list[DomainEvent]]:
         La liste des événements, dans l’ordre de leur publication.
     """
     events: list[DomainEvent] = []
-    recorder = events.append
-    registry.record(recorder)
+    recorder = Subscription("*", events.append, "record_events", is_async=False, family=DomainEvent)
+    registry.restore((recorder, *registry.snapshot()))  # before every handler
     try:
         yield events
     finally:
-        registry.stop_recording(recorder)
+        registry.restore(tuple(item for item in registry.snapshot() if item is not recorder))
 
 
 def deliver_pending(using: str = DEFAULT_DB_ALIAS, *, only: Only | None = None) -> list[str]:

@@ -4,7 +4,7 @@ from io import StringIO
 from django.core.management import call_command
 
 from src.share_kernel.infrastructure.event_bus import event_bus, subscribe_sync
-from src.share_kernel.infrastructure.registry import Snapshot, registry
+from src.share_kernel.infrastructure.registry import registry
 
 
 def output(**options: bool) -> str:
@@ -50,6 +50,6 @@ def test_writes_json() -> None:
 
 
 def test_says_when_there_is_none() -> None:
-    registry.restore(Snapshot((), ()))
+    registry.restore(())
 
     assert output() == "No handler is subscribed.\n"

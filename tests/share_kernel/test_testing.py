@@ -60,6 +60,26 @@ class TestRecordEvents:
         assert [type(event) for event in events] == [OrderPlaced, OrderPaid]
         assert len(seen) == 2
 
+    def test_lists_them_in_the_order_of_publication_whatever_handlers_do(self) -> None:
+        def pay(event: DomainEvent) -> None:
+            publish_event(OrderPaid())
+            raise ValueError("no paper left")
+
+        subscribe_sync(OrderPlaced, pay)
+
+        with record_events() as events, pytest.raises(ValueError, match="no paper left"):
+            publish_event(OrderPlaced())
+
+        assert [type(event) for event in events] == [OrderPlaced, OrderPaid]
+
+    def test_leaves_the_subscriptions_as_they_are(self) -> None:
+        with record_events():
+            subscribe_sync(OrderPlaced, in_the_transaction)
+        after = event_bus.subscriptions()
+
+        assert "record_events" not in [item.name for item in after]
+        assert in_the_transaction in [item.handler for item in after]
+
     def test_blocks_may_be_nested(self) -> None:
         with record_events() as outer, record_events() as inner:
             publish_event(OrderPlaced())

@@ -11,7 +11,7 @@ from .errors import UnknownEventTypeError
 if TYPE_CHECKING:
     from .domain_event import DomainEvent
 
-_WIRE_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 WIRE_NAME_LENGTH = 200  # the width of a column of the delivery register
 
 event_types: dict[str, type[DomainEvent]] = {}
@@ -38,11 +38,7 @@ def get_event_class(event_type: str) -> type[DomainEvent]:
 
 def is_wire_name(name: object) -> bool:
     """Dit si *name* peut nommer un événement : ``contexte.fait``, en minuscules."""
-    return (
-        isinstance(name, str)
-        and len(name) <= WIRE_NAME_LENGTH
-        and _WIRE_NAME.fullmatch(name) is not None
-    )
+    return isinstance(name, str) and len(name) <= WIRE_NAME_LENGTH and bool(_NAME.fullmatch(name))
 
 
 def snapshot() -> dict[str, type[DomainEvent]]:

@@ -1,11 +1,12 @@
-"""Le broker de Celery : est-il là, et à qui la faute quand un envoi échoue."""
+"""Le broker de Celery : est-il là, faut-il l’essayer, et à qui la faute quand un envoi échoue."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
-from .breaker import CircuitBreaker
+from . import settings
 from .logs import describe, logger, text_of
 
 try:
@@ -14,6 +15,28 @@ try:
     from kombu.exceptions import EncodeError, OperationalError
 except ImportError:  # Celery is optional
     celery = None  # type: ignore[assignment]  # a module to mypy, whatever happens
+
+
+class CircuitBreaker:
+    """Retient, par processus, le dernier échec du broker."""
+
+    def __init__(self) -> None:
+        self.tripped_at = float("-inf")
+
+    def trip(self) -> None:
+        """Note un échec du broker."""
+        self.tripped_at = time.monotonic()
+
+    def is_open(self, planned_at: float) -> bool:
+        """Dit s’il faut éviter le broker pour un travail prévu à *planned_at*.
+
+        Un travail prévu avant l’échec appartient au même commit, ou à un commit simultané :
+        il n’essaie pas à son tour, même si les replis ont duré plus que ``BREAKER_SECONDS``.
+        """
+        if planned_at <= self.tripped_at:
+            return True
+        return time.monotonic() < self.tripped_at + float(settings.get("BREAKER_SECONDS"))
+
 
 breaker = CircuitBreaker()
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..domain.domain_event import DomainEvent
 from .logs import describe, ids, logger
@@ -25,59 +23,42 @@ def is_stop(error: BaseException) -> bool:
     return isinstance(error, SystemExit) or "GreenletExit" in names
 
 
-@dataclass(slots=True)
-class Callbacks:
-    """Ce qui est arrivé aux rappels d’un handler."""
+@contextmanager
+def robust_callbacks(
+    name: str, event: DomainEvent, around: Around
+) -> Iterator[list[BaseException]]:
+    """Rend robustes les rappels que le bloc enregistre ; cède les demandes d’arrêt de ceux-ci."""
+    stops: list[BaseException] = []
 
-    name: str
-    event: DomainEvent
-    around: Around
-    stop: BaseException | None = None
-
-    def register(
-        self,
-        connection: BaseDatabaseWrapper,
-        func: Callable[[], object],
-        robust: bool = False,  # noqa: FBT001, FBT002  (Django’s signature)
-    ) -> None:
-        """Prend la place de ``connection.on_commit`` tant que le handler s’exécute."""
-        wrapped = partial(self._call, func) if callable(func) else func
-        type(connection).on_commit(connection, wrapped, robust)
-
-    def _call(self, func: Callable[[], object]) -> None:
+    def call(func: Callable[[], object]) -> None:
         try:
-            with self.around(), balanced("It"):
+            with around(), balanced("It"):
                 func()
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            if is_stop(error):
-                self.stop = error
+            stops.extend([error] if is_stop(error) else [])
             logger.error(
-                "An on_commit callback of handler %s failed on event %s %s: %s. "
+                "An on_commit callback of handler %s failed on event %s: %s. "
                 "What the handler did is committed: it does not run again.",
-                self.name,
-                self.event.event_type,
-                self.event.event_id,
+                name,
+                f"{event.event_type} {event.event_id}",
                 describe(error),
                 exc_info=error,
-                extra=ids(vars(self.event)),
+                extra=ids(vars(event)),
             )
 
+    def on_commit(connection: Any, func: Any, *options: Any, **named: Any) -> None:
+        wrapped = partial(call, func) if callable(func) else func
+        type(connection).on_commit(connection, wrapped, *options, **named)
 
-@contextmanager
-def robust_callbacks(name: str, event: DomainEvent, around: Around) -> Iterator[Callbacks]:
-    """Rend robustes les rappels que le bloc enregistre, sur toutes les bases."""
-    callbacks = Callbacks(name, event, around)
-    before = []
-    for connection in connections.all():
-        before.append((vars(connection), vars(connection).get("on_commit")))
-        vars(connection)["on_commit"] = partial(callbacks.register, connection)
+    before = [(vars(item), vars(item).get("on_commit"), item) for item in connections.all()]
+    for attributes, _, connection in before:
+        attributes["on_commit"] = partial(on_commit, connection)
     try:
-        yield callbacks
+        yield stops
     finally:
-        for attributes, former in before:
+        for attributes, former, _ in before:
+            attributes["on_commit"] = former
             if former is None:
                 del attributes["on_commit"]
-            else:
-                attributes["on_commit"] = former

@@ -13,16 +13,10 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar, Unpack
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from ..domain import errors
 from ..domain.causation import Cause, chain_of, current_cause
-from ..domain.domain_event import (
-    DomainEvent,
-    EventChainTooDeepError,
-    SubscriptionError,
-    UnfinishedHandlerError,
-    UnknownEventTypeError,
-    get_event_class,
-)
-from ..domain.event_types import event_types
+from ..domain.domain_event import DomainEvent
+from ..domain.event_types import event_types, get_event_class
 from ..domain.payload import travelling
 from . import dispatch, settings
 from .dispatch import Dispatch, Enrol
@@ -293,7 +287,7 @@ class EventBus:
     def _check_result(self, result: object, handler: Handler, event: DomainEvent) -> None:
         if fault := what_contradicts(result):
             label = f"Handler {self._name_of(handler, event)} of {event.event_type}"
-            raise UnfinishedHandlerError(f"{label} {event.event_id} {fault}")
+            raise errors.UnfinishedHandlerError(f"{label} {event.event_id} {fault}")
 
     def _check_transaction(self, event: DomainEvent, before: State, *, was_marked: bool) -> None:
         items = self._registry.for_event(type(event))
@@ -301,9 +295,9 @@ class EventBus:
         label = f"{event.event_type} {event.event_id}"
         if roll_back_to(before):
             fault = left_open(before[0].alias)
-            raise UnfinishedHandlerError(f"One of the handlers {names} of {label} {fault}")
+            raise errors.UnfinishedHandlerError(f"One of the handlers {names} of {label} {fault}")
         if before[0].needs_rollback and not was_marked:
-            raise UnfinishedHandlerError(
+            raise errors.UnfinishedHandlerError(
                 f"The transaction of {label} is marked for rollback, in or before handlers "
                 f"{names}: a database error was caught there. {NEST}"
             )
@@ -340,7 +334,9 @@ def _topic(event_type: object) -> tuple[str, type[DomainEvent] | None]:
         if "event_type" in vars(event_type) or event_types.get(str(name)) is event_type:
             return str(name), None
         return f"{event_type.__module__}.{event_type.__qualname__}*", event_type
-    raise SubscriptionError(f"{event_type!r} is neither an event name nor a DomainEvent class.")
+    raise errors.SubscriptionError(
+        f"{event_type!r} is neither an event name nor a DomainEvent class."
+    )
 
 
 def _check_published(event: object) -> None:
@@ -349,7 +345,7 @@ def _check_published(event: object) -> None:
     cls = type(event)
     name = getattr(cls, "event_type", None)
     if not isinstance(name, str) or get_event_class(name) is not cls:
-        raise UnknownEventTypeError(
+        raise errors.UnknownEventTypeError(
             f"The class of this {cls.__qualname__} is not the one registered as "
             f"{name!r}: it was redefined, or lacks @register_event. "
             "Build the event from the registered class."
@@ -363,7 +359,7 @@ def _depth_after(cause: Cause, event: DomainEvent) -> int:
     chain = [*chain_of(cause), event]
     names = " → ".join(item.event_type for item in chain)
     unseen = f"{depth + 1 - len(chain)} earlier events → " if depth + 1 > len(chain) else ""
-    raise EventChainTooDeepError(
+    raise errors.EventChainTooDeepError(
         f"Publishing {event.event_type} {event.event_id} would make a chain of {depth + 1} events, "
         f"more than MAX_DEPTH allows: {unseen}{names}. Does an event cause itself?"
     )

@@ -13,18 +13,12 @@ from uuid import UUID
 from django.db import connections, transaction
 from django.utils.module_loading import import_string
 
+from ..domain import errors
 from ..domain.causation import current_cause
-from ..domain.domain_event import (
-    DomainEvent,
-    DomainEventError,
-    PayloadError,
-    PermanentFailure,
-    RetryAfter,
-    UnfinishedHandlerError,
-)
+from ..domain.domain_event import DomainEvent
 from ..domain.event_types import is_wire_name
 from . import settings
-from .callbacks import Around, is_stop, robust_callbacks
+from .callbacks import is_stop, robust_callbacks
 from .logs import identify
 from .registry import registry
 from .subscriptions import LONGEST, Subscription, is_handler_name
@@ -97,27 +91,22 @@ def attempt(
     if attempts > limit:
         return Verdict(TooManyAttemptsError(attempts, limit), None, attempts - 1, waits)
     try:
-        with robust_callbacks(
-            subscription.name, event, partial(_around, event, depth)
-        ) as callbacks:
-            _run(
-                subscription, event, callbacks.around, within or partial(_transaction, using), using
-            )
+        stop = _run(subscription, event, depth, within or partial(_transaction, using), using)
     except (NotStarted, KeyboardInterrupt):
         raise
     except BaseException as error:
         return _after_failure(error, attempts, limit, waits)
-    return Verdict(attempts=attempts, waits=waits, stop=callbacks.stop)
+    return Verdict(attempts=attempts, waits=waits, stop=stop)
 
 
-class TooManyAttemptsError(DomainEventError):
+class TooManyAttemptsError(errors.DomainEventError):
     """Plus d’essais que permis ont commencé : le processus est mort, ou la limite a baissé."""
 
     def __init__(self, attempts: int, limit: int) -> None:
         super().__init__(f"attempt {attempts} is more than the {limit} allowed")
 
 
-class MisaddressedError(PayloadError):
+class MisaddressedError(errors.PayloadError):
     """Aucun code, même plus récent, ne saurait quoi faire de ce message."""
 
 
@@ -161,24 +150,30 @@ def _is_uuid(value: object) -> bool:
 
 
 def _run(
-    subscription: Subscription, event: DomainEvent, around: Around, within: Within, using: str
-) -> None:
-    """Exécute le handler dans sa transaction, et ne le croit que si rien ne le dément."""
+    subscription: Subscription, event: DomainEvent, depth: int, within: Within, using: str
+) -> BaseException | None:
+    """Exécute le handler dans sa transaction, et ne le croit que si rien ne le dément.
+
+    Returns:
+        Une demande d’arrêt de ses rappels, à relayer une fois le verdict écrit.
+    """
     label = f"Handler {subscription.name} of {event.event_type} {event.event_id}"
+    around = partial(_around, event, depth)
     failure = None
-    with within(subscription):
+    with robust_callbacks(subscription.name, event, around) as stops, within(subscription):
         with around():
             try:
                 with balanced(label):
                     fault = subscription.call(event)
                 fault = fault or _transaction_fault(connections[using], subscription)
                 if fault:
-                    raise UnfinishedHandlerError(f"{label} {fault}")
+                    raise errors.UnfinishedHandlerError(f"{label} {fault}")
             except BaseException as error:
                 failure = error
                 raise
         if failure:
             raise failure  # the context of the tenant has swallowed it
+    return stops[-1] if stops else None
 
 
 @contextmanager
@@ -240,9 +235,9 @@ def delay_after(error: BaseException, attempt: int, max_attempts: int) -> float 
         attempt: combien d’essais ont eu lieu, celui-ci compris.
         max_attempts: combien sont permis.
     """
-    if isinstance(error, PermanentFailure) or attempt >= max_attempts:
+    if isinstance(error, errors.PermanentFailure) or attempt >= max_attempts:
         return None
-    if isinstance(error, RetryAfter):
+    if isinstance(error, errors.RetryAfter):
         with suppress(Exception):  # a subclass sets what it likes: the text of a header, NaN
             return min(max(0.0, float(error.seconds)), LONGEST)
     # Full jitter: a herd of failures does not come back as a herd.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from django.core.signals import setting_changed
 
@@ -13,19 +12,9 @@ from ..domain.event_types import event_types
 from . import settings
 from .subscriptions import Handler, Subscription
 
-Recorder: TypeAlias = Callable[[DomainEvent], object]
-
-
 # What publishing a class of events does: its sync handlers, its async subscriptions, and whether
 # the event must be able to travel. A bare tuple: publish unpacks it three times faster.
 Plan: TypeAlias = tuple[tuple[Handler, ...], tuple[Subscription, ...], bool]
-
-
-class Snapshot(NamedTuple):
-    """L’état d’un registre, à lui rendre."""
-
-    subscriptions: tuple[Subscription, ...]
-    recorders: tuple[Recorder, ...]
 
 
 class Registry:
@@ -34,7 +23,7 @@ class Registry:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         # Copy on write: read without the lock, so replaced and never changed.
-        self._state = Snapshot((), ())
+        self._subscriptions: tuple[Subscription, ...] = ()
         self.plans: dict[type[DomainEvent], Plan | None] = {}
         """Ce qui est déjà calculé, vidé par chaque changement. Se lit sans verrou."""
         setting_changed.connect(self._forget)  # Django sends it in tests only
@@ -46,40 +35,28 @@ class Registry:
             SubscriptionError: une autre fonction porte ce nom pour le même événement.
         """
         with self._lock:
-            known = self._state.subscriptions
-            self.restore(self._state._replace(subscriptions=_with(new, known)))
+            self.restore(_with(new, self._subscriptions))
 
     def unsubscribe(self, event_type: str, handler: Handler) -> bool:
         """Retire un handler ; dit s’il était abonné."""
         with self._lock:
-            known = self._state.subscriptions
-            kept = [
-                item for item in known if (item.event_type, item.handler) != (event_type, handler)
+            before = self._subscriptions
+            gone = [
+                item for item in before if (item.event_type, item.handler) == (event_type, handler)
             ]
-            self.restore(self._state._replace(subscriptions=tuple(kept)))
-            return len(kept) < len(known)
-
-    def record(self, recorder: Recorder) -> None:
-        """Montre à *recorder* chaque événement publié, avant les handlers."""
-        with self._lock:
-            self.restore(self._state._replace(recorders=(*self._state.recorders, recorder)))
-
-    def stop_recording(self, recorder: Recorder) -> None:
-        """Ne montre plus rien à *recorder*."""
-        with self._lock:
-            kept = tuple(item for item in self._state.recorders if item is not recorder)
-            self.restore(self._state._replace(recorders=kept))
+            self.restore(tuple(item for item in before if item not in gone))
+            return bool(gone)
 
     def all(self) -> list[Subscription]:
         """Renvoie tous les abonnements, par événement puis par ordre d’abonnement."""
-        return sorted(self._state.subscriptions, key=lambda item: item.event_type)
+        return sorted(self._subscriptions, key=lambda item: item.event_type)
 
     def for_event(self, cls: type[DomainEvent]) -> tuple[Subscription, ...]:
         """Renvoie les abonnements d’une classe et de ses familles, chaque handler une fois.
 
         D’un handler abonné à plusieurs ancêtres, l’abonnement au plus proche l’emporte.
         """
-        near = [(item.distance(cls), item) for item in self._state.subscriptions]
+        near = [(item.distance(cls), item) for item in self._subscriptions]
         found = [(distance, item) for distance, item in near if distance is not None]
 
         def is_nearest(distance: int, item: Subscription) -> bool:
@@ -92,14 +69,16 @@ class Registry:
 
     def plan(self, cls: type[DomainEvent]) -> Plan | None:
         """Renvoie ce que publier cette classe entraîne, ou ``None`` s’il n’y a rien à faire."""
-        state = self._state
+        before = self._subscriptions
         items = self.for_event(cls)
-        handlers = state.recorders + tuple(item.handler for item in items if not item.is_async)
+        handlers = tuple(item.handler for item in items if not item.is_async)
         subscriptions = tuple(item for item in items if item.is_async)
         travels = bool(subscriptions) or settings.checks_payloads()
         plan = (handlers, subscriptions, travels) if handlers or travels else None
         with self._lock:
-            if self._state is state:  # else another thread has subscribed: this plan is stale
+            if (
+                self._subscriptions is before
+            ):  # else another thread has subscribed: this plan is stale
                 self.plans[cls] = plan
         return plan
 
@@ -119,14 +98,14 @@ class Registry:
             "`manage.py list_event_handlers` shows those that are."
         )
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> tuple[Subscription, ...]:
         """Renvoie l’état du registre, à donner à :meth:`restore`."""
-        return self._state
+        return self._subscriptions
 
-    def restore(self, snapshot: Snapshot) -> None:
+    def restore(self, subscriptions: tuple[Subscription, ...]) -> None:
         """Rend au registre un état qu’il avait."""
         with self._lock:
-            self._state = snapshot
+            self._subscriptions = subscriptions
             self.plans.clear()
 
     def _forget(self, **_: Any) -> None:

@@ -113,16 +113,14 @@ def what_contradicts(result: object) -> str | None:
         if result.done():
             return what_contradicts(result.result())
         return f"returned a {kind} that is not done. Wait for its result() there."
-    is_awaitable = inspect.isawaitable(result)
-    if not is_awaitable and not isinstance(result, _NOT_RUN):
+    if inspect.isawaitable(result):
+        cure = "Await it there, or subscribe the handler with subscribe_async"
+    elif isinstance(result, _NOT_RUN):
+        cure = "Make the handler a plain function, or consume what it makes"
+    else:
         return None
     if hasattr(result, "close"):
         result.close()  # Python would warn about a coroutine that was never awaited
-    cure = (
-        "Await it there, or subscribe the handler with subscribe_async"
-        if is_awaitable
-        else "Make the handler a plain function, or consume what it makes"
-    )
     return f"returned a {kind}: its body has not run. {cure}."
 
 
