@@ -147,17 +147,24 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         mine = self.of(row).filter(reserved_until=row.reserved_until)
         if row.key is not None:
             mine = mine.exclude(models.Exists(self.line(row.handler, row.key, row.position)))
-        started = mine.update(attempts=row.attempts + 1)
+        with transaction.atomic(using=self.db, savepoint=False):
+            started = mine.unlocked().filter(pk=row.pk).update(attempts=row.attempts + 1)
         row.attempts += started
         return bool(started)
 
-    def release(self, rows: Sequence[Delivery], counted: Delivery | None = None) -> None:
-        """Rend des lignes réservées qui n’ont pas commencé : elles gardent leur place."""
-        if counted:
-            self.of(counted).update(attempts=counted.attempts - 1, reserved_until=None)
-        if rows:
-            mine = self.unsettled().filter(reserved_until=rows[0].reserved_until)
-            mine.filter(pk__in=[row.pk for row in rows]).update(reserved_until=None)
+    def release(self, rows: Sequence[Delivery], untried: Sequence[Delivery] = ()) -> None:
+        """Rend des lignes réservées, qui gardent leur place, et l’essai de celles qui en ont un.
+
+        Ce qu’un rival verrouille n’est pas attendu : sa réservation s’éteindra seule.
+        """
+        with transaction.atomic(using=self.db):
+            for row in untried:
+                mine = self.of(row).filter(reserved_until=row.reserved_until).unlocked()
+                mine.filter(pk=row.pk).update(attempts=row.attempts - 1, reserved_until=None)
+            if rows:
+                mine = self.unsettled().filter(reserved_until=rows[0].reserved_until)
+                mine = mine.filter(pk__in=[row.pk for row in rows]).unlocked()
+                mine.update(reserved_until=None)
 
     def line(self, handler: Any, key: Any, before: Any) -> Self:
         """Renvoie ce qui retient une ligne : ce qui la précède sous la même clé, et n’est pas fini.
@@ -325,6 +332,15 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         states = [Delivery.State.DONE, *(ABANDONED if include_dead else [])]
         count, _ = self.filter(state__in=states, settled_at__lte=in_seconds(-86400 * days)).delete()
         return count
+
+    def unlocked(self) -> Self:
+        """Garde ce que personne ne verrouille : l’écrire n’attendra pas."""
+        if not connections[self.db].features.has_select_for_update_skip_locked:
+            return self
+        free: Any = self.order_by().skip_locked().values_list("pk", flat=True)
+        if connections[self.db].vendor == "mysql":
+            free = list(free)  # in a subquery, MariaDB would wait
+        return self._everywhere().filter(pk__in=free)
 
     def skip_locked(self) -> Self:
         """Saute ce qu’un autre tient, là où la base le permet."""
