@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 INNOCENT = ("slow", "flaky", "deadly", "ok")
@@ -32,6 +32,20 @@ class Findings:
     def clean(self) -> bool:
         """Rien d’inachevé, de perdu, d’inventé ni de doublé."""
         return not any(getattr(self, word) for word in FAULTS)
+
+
+def out_of_order(starts: Iterable[tuple[Hashable, int]]) -> list[tuple[Hashable, int]]:
+    """Renvoie les départs qui en suivent un de rang plus grand, dans la même file.
+
+    Un rang qui part encore n’a doublé personne : c’est le même, qui n’avait pas fini.
+    """
+    furthest: dict[Hashable, int] = {}
+    late = []
+    for line, rank in starts:
+        if rank < furthest.get(line, rank):
+            late.append((line, rank))
+        furthest[line] = max(rank, furthest.get(line, rank))
+    return late
 
 
 def compare(

@@ -82,18 +82,23 @@ def maria_database() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def register_urls() -> Iterator[Callable[[str], str]]:
+def register_urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
     """L’adresse d’une base neuve par serveur et par usage, que les tests se partagent."""
     with contextlib.ExitStack() as databases:
         urls: dict[str, str] = {}
 
+        def new(server: str) -> str:
+            if server.startswith("sqlite"):
+                return f"sqlite:///{tmp_path_factory.mktemp('register') / 'db.sqlite3'}"
+            return databases.enter_context(
+                mariadb_database(mariadb_service())
+                if server.startswith("mariadb")
+                else postgresql_database(service("POSTGRES_URL"))
+            )
+
         def url(server: str) -> str:
             if server not in urls:
-                urls[server] = databases.enter_context(
-                    mariadb_database(mariadb_service())
-                    if server.startswith("mariadb")
-                    else postgresql_database(service("POSTGRES_URL"))
-                )
+                urls[server] = new(server)
             return urls[server]
 
         yield url

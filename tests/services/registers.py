@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management import call_command
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import F, QuerySet
 
 from src.module.accounting.models import LedgerEntry
@@ -64,6 +64,25 @@ class Register:
         self.rows.filter(state="pending").update(
             start_after=F("start_after") - day, send_after=F("send_after") - day
         )
+
+    def lapse(self) -> None:
+        """Fait comme si les réservations étaient éteintes, sauf de ce qui s’exécute."""
+        with transaction.atomic(using=self.using):
+            reserved = Delivery.objects.using(self.using).filter(reserved_until__isnull=False)
+            ids = list(reserved.values_list("pk", flat=True))
+            lapsed = F("reserved_until") - timedelta(days=1)
+            reserved.unlocked(ids).update(reserved_until=lapsed)
+
+    def drain(self) -> None:
+        """Livre, tour après tour, jusqu’à ce que rien n’attende."""
+        eventually(
+            lambda: not (self.turn() or self.rows.filter(state="pending").exists()),
+            "nothing is pending",
+        )
+
+    def attempts(self) -> list[int]:
+        """Renvoie les essais de chaque ligne, dans l’ordre de publication."""
+        return list(self.rows.order_by("position").values_list("attempts", flat=True))
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """Interroge le serveur sur une autre connexion que celle de l’alias."""

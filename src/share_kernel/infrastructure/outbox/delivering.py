@@ -78,7 +78,8 @@ class _Batch:
         self.end = time.monotonic() + CLAIM / 2  # past it, a rival may soon hold the others
         self.objects = Delivery.objects.using(using)
         self.queue = deque(rows)
-        self.left: list[Delivery] = []  # to give back: what its key holds back
+        self.left: list[Delivery] = []  # to give back: what its key or a rival holds back
+        self.untried: list[Delivery] = []  # likewise, and an attempt of theirs is counted
         self.counted: Delivery | None = self.queue.popleft()  # its attempt is, it has not begun
         self.handed: list[UUID] = []
 
@@ -108,7 +109,8 @@ class _Batch:
             row = self.queue.popleft()
             if self.objects.start(row):
                 return row
-            self._leave_line(row)  # a rival may have it
+            self._leave_line(row)
+            self.left.append(row)
         return None
 
     @contextmanager
@@ -156,7 +158,10 @@ class _Batch:
             verdict = _attempt(row, self.using, partial(self._reserved, row))
         except NotStarted as error:
             self._leave_line(row)
-            _give_back(row, error, self.using)
+            if error.__cause__:
+                _give_back(row, error.__cause__, self.using)
+            else:
+                self.untried.append(row)
             return False
         holds = verdict.error is not None and (verdict.delay is not None or _holds_dead(row))
         if holds:
@@ -206,13 +211,18 @@ class _Batch:
 
     def _give_back_rest(self) -> None:
         """Rend ce qui n’a pas commencé ; au pire, la réservation s’éteindra seule."""
-        rows, self.left = [*self.left, *self.queue], []
+        rows, untried = [*self.left, *self.queue], self.untried
+        if self.counted:
+            untried.append(self.counted)
+        self.left, self.untried, self.counted = [], [], None
         self.queue.clear()
+        if not rows and not untried:
+            return
         try:
-            self.objects.release(rows, counted=self.counted)
+            self.objects.release(rows, untried=untried)
         except DatabaseError as error:
-            logger.warning("%d reserved deliveries are not given back: %s", len(rows), error)
-        self.counted = None
+            count = len(rows) + len(untried)
+            logger.warning("%d reserved deliveries are not given back: %s", count, error)
 
 
 def deliver_now(row: Delivery, using: str) -> Verdict:
@@ -304,11 +314,8 @@ def _error_text(row: Delivery, verdict: Verdict) -> str:
     return f"{WAITING if verdict.waiting and verdict.delay else ''}{text}"[:ERROR_LENGTH]
 
 
-def _give_back(row: Delivery, reason: NotStarted, using: str) -> None:
+def _give_back(row: Delivery, cause: BaseException, using: str) -> None:
     """Rend un essai que la base n’a pas laissé commencer."""
-    cause = reason.__cause__
-    if cause is None:
-        return  # another worker has it: the attempt is theirs
     drop_broken_connections()
     logger.warning(
         "Delivery %s (event %s, handler %s) could not start, its attempt is given back: %s",

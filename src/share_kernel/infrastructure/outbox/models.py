@@ -43,6 +43,11 @@ WAITING = "waits for a deployment: "  # how the error of a row begins while code
 NOT_SENT = "not sent: "  # and while the broker refuses its wake-up
 
 
+# For PostgreSQL, conditions on a row.
+_LOCKED_HERE = f"{TABLE}.xmax = pg_current_xact_id()::xid"
+_UNLOCKED = f"{TABLE}.id IN (SELECT id FROM {TABLE} WHERE id = ANY(%s) FOR UPDATE SKIP LOCKED)"  # noqa: S608  (a constant)
+
+
 class DatabaseClock(Now):
     """L’heure de la base, en UTC : celle de deux machines ne se comparent jamais."""
 
@@ -150,17 +155,23 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         mine = self.of(row, reserved_until=row.reserved_until)
         if row.key is not None:
             mine = mine.exclude(models.Exists(self.line(row.handler, row.key, row.position)))
-        started = mine.update(attempts=row.attempts + 1)
+        with transaction.atomic(using=self.db, savepoint=False):
+            started = mine.unlocked([row.pk]).update(attempts=row.attempts + 1)
         row.attempts += started
         return bool(started)
 
-    def release(self, rows: Sequence[Delivery], counted: Delivery | None = None) -> None:
-        """Rend des lignes réservées qui n’ont pas commencé : elles gardent leur place."""
-        if counted:
-            self.of(counted).update(attempts=counted.attempts - 1, reserved_until=None)
-        if rows:
-            mine = self.unsettled().filter(reserved_until=rows[0].reserved_until)
-            mine.filter(pk__in=[row.pk for row in rows]).update(reserved_until=None)
+    def release(self, rows: Sequence[Delivery], untried: Sequence[Delivery] = ()) -> None:
+        """Rend des lignes réservées, qui gardent leur place, et l’essai de celles qui en ont un.
+
+        Ce qu’un rival verrouille n’est pas attendu : sa réservation s’éteindra seule.
+        """
+        with transaction.atomic(using=self.db):
+            for row in untried:
+                mine = self.of(row, reserved_until=row.reserved_until).unlocked([row.pk])
+                mine.update(attempts=row.attempts - 1, reserved_until=None)
+            if rows:
+                mine = self.unsettled().filter(reserved_until=rows[0].reserved_until)
+                mine.unlocked([row.pk for row in rows]).update(reserved_until=None)
 
     def line(self, handler: Any, key: Any, before: Any) -> Self:
         """Renvoie ce qui retient une ligne : ce qui la précède sous la même clé, et n’est pas fini.
@@ -252,8 +263,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """
         mine = self.of(row)
         if locked and self.knows_its_locks():
-            same = f"{TABLE}.xmax = pg_current_xact_id()::xid"
-            mine = mine.filter(RawSQL(same, [], models.BooleanField()))  # noqa: S611  (no parameter)
+            mine = mine.filter(RawSQL(_LOCKED_HERE, [], models.BooleanField()))  # noqa: S611  (fixed)
         if settings.get("KEEP_DONE") == 0:
             return mine.delete()[0]
         former = {"error": ""} if row.error else {}
@@ -408,6 +418,14 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
                 one &= models.Q(**{f"{clock}__gte": edge})
             kept |= one
         return self.filter(kept)
+
+    def unlocked(self, ids: list[uuid.UUID]) -> Self:
+        """Désigne, parmi ces lignes, celles que personne ne verrouille : écrire n’attendra pas."""
+        if self.knows_its_locks():  # in SQL as it is: each delivery asks it
+            return self.filter(RawSQL(_UNLOCKED, [ids], models.BooleanField()))  # noqa: S611  (fixed)
+        if connections[self.db].vendor == "mysql":  # in a subquery, MariaDB would wait
+            ids = list(self.filter(pk__in=ids).skip_locked().values_list("pk", flat=True))
+        return self.filter(pk__in=ids)
 
     def skip_locked(self) -> Self:
         """Saute ce qu’un autre tient, là où la base le permet."""
