@@ -10,20 +10,22 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from ...domain.domain_event import DomainEvent, DomainEventError, PayloadError, UnknownHandlerError
-from ..dispatch import Batch, Dispatch, Message, after_commit, slots
+from ..dispatch import Batch, Dispatch, Message, after_commit, transport_if
 from ..handling import Verdict
+from ..logs import identify
 from ..registry import registry
 from .delivering import deliver_now, readable
 from .models import LEASE, DatabaseClock, Delivery, NextPosition, at_once, in_seconds
 from .ordering import key_of
+from .waking import notify
 
 WAKE_SIZE = 100  # rows that one message wakes
 
 
 def enrol(batch: Batch) -> None:
     """Écrit une ligne par événement et par handler, puis prévoit le réveil."""
-    transport, using = slots.transport, batch[0].using
-    awake = transport is not None and transport.is_ready()
+    using, about = batch[0].using, identify(batch[0].payload)
+    awake = transport_if(lambda transport: transport.is_ready(), about) is not None
     rows = _rows(batch, awake=awake)
     with transaction.atomic(using=using, savepoint=False):
         if _insert(rows, using) < len(rows):
@@ -33,7 +35,9 @@ def enrol(batch: Batch) -> None:
     size = WAKE_SIZE if several else 1
 
     def wake_up(batch: Batch) -> None:
-        if awake and transport and transport.is_ready(batch[0].planned_at):
+        if not awake:
+            notify(using)
+        elif transport := transport_if(lambda one: one.is_ready(batch[0].planned_at), about):
             transport.post(wake_ups(rows, using, size))
 
     after_commit(batch, wake_up, deliver=_deliver)

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.core.management.base import CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 
+_MOST = 256
 _LONGEST = 100 * 365 * 86400.0  # seconds; a date much older than that has no place in a database
 
 
@@ -35,6 +36,13 @@ def seconds(text: str) -> float:
 def days(text: str) -> float:
     """Lit une durée en jours."""
     return _duration(text, _LONGEST / 86400, "days")
+
+
+def processes(text: str) -> int:
+    """Lit un nombre de processus."""
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
+        raise ArgumentTypeError(f"{text!r} is not a number of processes from 1 to {_MOST}")
+    return int(text)
 
 
 def identifier(text: str) -> UUID:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import threading
+from multiprocessing.connection import wait
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -12,10 +14,11 @@ from django.db import DatabaseError, InterfaceError, connections
 from ....dispatch import slots
 from ....logs import describe, logger
 from ...relay import let_go, relay
-from ._options import add_database
+from ...waking import Listener
+from ._options import add_database, processes
 
 IDLE = 0.5  # seconds between two looks at an empty register
-BROKEN = 2.0  # seconds between two tries of a database that fails
+BROKEN = 2.0  # seconds between two tries of a database that fails, or of a process that ended
 
 
 class Command(BaseCommand):
@@ -29,35 +32,76 @@ class Command(BaseCommand):
             "--execute", action="store_true", help="run the handlers here: no Celery, no broker"
         )
         parser.add_argument("--once", action="store_true", help="stop when nothing is late")
+        parser.add_argument(
+            "--workers", type=processes, default=1, help="how many processes (default: 1)"
+        )
         add_database(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Tourne jusqu’à SIGTERM ou SIGINT ; finit d’abord la livraison en cours."""
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
         using, execute = options["database"], options["execute"]
         if not execute and not (slots.transport and slots.transport.is_configured()):
             raise CommandError(
                 "Celery has no broker here, so there is nobody to wake up. Pass --execute to run "
                 "the handlers in this process, or configure a broker."
             )
-        shows = self.stdout.isatty()
         self.stdout.write(f"Relaying {using}{', executing' if execute else ''}. Stop with Ctrl-C.")
-        total = 0
+        self.stdout.flush()
+        run = {"using": using, "execute": execute, "once": options["once"]}
+        if options["workers"] == 1:
+            self._relay(**run)
+        else:
+            self._supervise(options["workers"], run)
+
+    def _relay(self, *, using: str, execute: bool, once: bool) -> None:
+        stop, shows, total = _stop_on_signals(), self.stdout.isatty(), 0
+        listener = Listener(using)
         while not stop.is_set():
             count = self._once(using, execute=execute, stop=stop)
             total += count or 0
             if shows and count:
                 self.stdout.write(f"\r{total} relayed", ending="")
                 self.stdout.flush()
-            if options["once"] and not count:
+            if once and not count:
                 if count is None:
                     raise CommandError("The database failed: see the log.")
                 break
-            if not count:
-                stop.wait(BROKEN if count is None else IDLE)
+            if count is None:
+                stop.wait(BROKEN)
+            elif not count and execute:
+                listener.wait(IDLE, stop)
+            elif not count:
+                stop.wait(IDLE)
+        listener.close()
         self.stdout.write(f"{total} relayed.")
+
+    def _supervise(self, count: int, run: dict[str, Any]) -> None:
+        """Garde autant de processus en vie, et leur transmet l’arrêt."""
+        stop, context = _stop_on_signals(), multiprocessing.get_context("fork")
+        connections.close_all()  # a process must not inherit a connection
+
+        def started() -> Any:
+            process = context.Process(target=self._relay, kwargs=run)
+            process.start()
+            return process
+
+        running = [started() for _ in range(count)]
+        while running and not stop.is_set():
+            wait([process.sentinel for process in running], timeout=IDLE)
+            ended = [process for process in running if not process.is_alive()]
+            running = [process for process in running if process.is_alive()]
+            for process in ended:
+                if run["once"] and process.exitcode == 0:
+                    continue
+                logger.error("Relay process %s ended (%s).", process.pid, process.exitcode)
+                if run["once"]:
+                    raise CommandError("A relay process failed: see the log.")
+                stop.wait(BROKEN)
+                running.append(started())
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.join()
 
     def _once(self, using: str, *, execute: bool, stop: threading.Event) -> int | None:
         """Renvoie combien de livraisons, ou ``None`` si la base a échoué : elle peut redémarrer."""
@@ -74,3 +118,10 @@ class Command(BaseCommand):
             connections[using].close()
             return None
         return count
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
