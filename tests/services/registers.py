@@ -56,7 +56,7 @@ class Register:
 
     def turn_of_the_command(self) -> int | None:
         """Le même, avec ce que la boucle fait autour."""
-        return Command()._once(self.using, execute=True, stop=threading.Event())
+        return Command()._once(self.using, execute=True, stop=threading.Event(), idle=True)
 
     def bring_forward(self) -> None:
         """Fait comme si les délais étaient écoulés."""

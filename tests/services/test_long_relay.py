@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import threading
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -30,7 +31,8 @@ def opened() -> Iterator[Counter[str]]:
     opened: Counter[str] = Counter()
 
     def count(connection: Any, **_: Any) -> None:
-        opened[connection.alias] += 1
+        if threading.current_thread() is threading.main_thread():  # else, of the publisher
+            opened[connection.alias] += 1
 
     connection_created.connect(count)
     yield opened

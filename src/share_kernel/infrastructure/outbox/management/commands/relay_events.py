@@ -55,10 +55,11 @@ class Command(BaseCommand):
 
     def _relay(self, *, using: str, execute: bool, once: bool) -> None:
         stop, shows, total = _stop_on_signals(), self.stdout.isatty(), 0
-        listener = Listener(using)
+        listener, idle = Listener(using), False
         while not stop.is_set():
-            count = self._once(using, execute=execute, stop=stop)
+            count = self._once(using, execute=execute, stop=stop, idle=idle)
             total += count or 0
+            idle = not count  # a connection is kept until a second turn finds nothing
             if shows and count:
                 self.stdout.write(f"\r{total} relayed", ending="")
                 self.stdout.flush()
@@ -103,11 +104,11 @@ class Command(BaseCommand):
         for process in running:
             process.join()
 
-    def _once(self, using: str, *, execute: bool, stop: threading.Event) -> int | None:
+    def _once(self, using: str, *, execute: bool, stop: threading.Event, idle: bool) -> int | None:
         """Renvoie combien de livraisons, ou ``None`` si la base a échoué : elle peut redémarrer."""
         try:
             count = relay(using, execute=execute, stop=stop.is_set)
-            let_go(idle=not count)
+            let_go(idle=idle and not count)
         except Exception as error:  # whatever it is, the next turn may be well
             logger.warning(
                 "The relay cannot use the database %s, it will try again: %s",
