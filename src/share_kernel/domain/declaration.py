@@ -10,7 +10,7 @@ import dataclasses
 import enum
 import inspect
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from msgspec import inspect as types
@@ -21,12 +21,12 @@ from .payload import base_of
 if TYPE_CHECKING:
     from .domain_event import DomainEvent
 
+_A_NAME = f"context.fact, in lower case, of at most {WIRE_NAME_LENGTH} characters"
 _TEXTS = (types.StrType, types.BytesType, types.UUIDType, types.DecimalType)
 _TIMES = (types.DateTimeType, types.DateType, types.TimeType, types.TimeDeltaType)
-_STRINGS = (*_TEXTS, *_TIMES)
-_NUMBERS = (types.IntType, types.FloatType)
 _CHOICES = (types.EnumType, types.LiteralType)
-_ATOMS = (*_STRINGS, *_NUMBERS, *_CHOICES, types.NoneType, types.BoolType)
+_PLAIN = (types.IntType, types.FloatType, types.BoolType, types.NoneType)
+_ATOMS = (*_TEXTS, *_TIMES, *_CHOICES, *_PLAIN)
 _KEYS = (types.StrType, types.IntType, types.UUIDType, types.DateType, *_CHOICES)
 _SEQUENCES = (types.ListType, types.VarTupleType, types.SetType, types.FrozenSetType)
 _RECORDS = (types.DataclassType, types.NamedTupleType, types.TypedDictType)
@@ -69,17 +69,11 @@ def _name_faults(
 ) -> Iterator[str]:
     name = getattr(cls, "event_type", None)
     if not is_wire_name(name):
-        yield (
-            f"event_type is {name!r}. Give the event a name in lower case, context.fact, of at "
-            f"most {WIRE_NAME_LENGTH} characters, for instance event_type = 'invoice.approved'."
-        )
+        yield f"event_type is {name!r}, not a name such as 'invoice.approved': {_A_NAME}."
         return
     other = registered.get(cls.event_type)
     if other and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-        yield (
-            f"the name {name!r} is taken by {other.__module__}.{other.__qualname__}. "
-            "Choose another event_type."
-        )
+        yield f"the name {name!r} is taken by {other.__module__}.{other.__qualname__}. Rename one."
 
 
 def _ancestor_faults(cls: type[DomainEvent], root: type[DomainEvent]) -> Iterator[str]:
@@ -118,25 +112,26 @@ def _field_faults(cls: type[DomainEvent]) -> Iterator[str]:
 
 
 def _type_faults(kind: Any, path: str, seen: set[type]) -> Iterator[str]:
-    kind = _understood(kind)
+    kind, inside = _understood(kind), f"{path}[]"
+    parts: Iterable[Any] = ()
     if isinstance(kind, _RECORDS):
         yield from _record_faults(kind, path, seen)
     elif isinstance(kind, types.UnionType):
         yield from _union_faults(kind, path)
-        for member in kind.types:
-            yield from _type_faults(member, path, seen)
+        inside, parts = path, kind.types
     elif isinstance(kind, types.DictType):
         key = _understood(kind.key_type)
         if not isinstance(key, _KEYS):
             yield f"field {path!r}: {_name(key)} is not supported as a mapping key."
-        yield from _type_faults(kind.value_type, f"{path}[]", seen)
+        parts = (kind.value_type,)
     elif isinstance(kind, types.TupleType):
-        for member in kind.item_types:
-            yield from _type_faults(member, f"{path}[]", seen)
+        parts = kind.item_types
     elif isinstance(kind, _SEQUENCES):
-        yield from _type_faults(kind.item_type, f"{path}[]", seen)
+        parts = (kind.item_type,)
     elif not isinstance(kind, _ATOMS):
         yield f"field {path!r}: {_name(kind)} does not travel in JSON; publish an identifier."
+    for part in parts:
+        yield from _type_faults(part, inside, seen)
 
 
 def _record_faults(record: Any, path: str, seen: set[type]) -> Iterator[str]:
@@ -151,13 +146,14 @@ def _record_faults(record: Any, path: str, seen: set[type]) -> Iterator[str]:
 
 
 def _union_faults(union: types.UnionType, path: str) -> Iterator[str]:
-    by_shape: dict[str, Any] = {}
+    """Nomme deux membres que JSON écrit pareil et que msgspec, lui, accepte ensemble."""
+    written: dict[bool, Any] = {}
     for member in map(_understood, union.types):
-        for shape in _json_shapes(member):
-            if shape in by_shape:
-                pair = f"{_name(by_shape[shape])} and {_name(member)}"
+        for is_text in {isinstance(value, str) for value in _examples(member)}:
+            other = written.setdefault(is_text, member)
+            if other is not member:
+                pair = f"{_name(other)} and {_name(member)}"
                 yield f"field {path!r}: the union mixes {pair}, which JSON writes alike."
-            by_shape[shape] = member
 
 
 def _understood(kind: Any) -> Any:
@@ -174,24 +170,14 @@ def _understood(kind: Any) -> Any:
     return kind
 
 
-def _json_shapes(kind: Any) -> set[str]:
+def _examples(kind: Any) -> Iterable[object]:
+    """Donne des valeurs d’un nombre, d’un texte ou d’un choix ; rien pour un autre type."""
     if isinstance(kind, types.EnumType):
-        return {_shape_of(member.value) for member in kind.cls}
+        return [member.value for member in kind.cls]
     if isinstance(kind, types.LiteralType):
-        return set(map(_shape_of, kind.values))
-    shapes = {
-        "null": (types.NoneType,),
-        "boolean": (types.BoolType,),
-        "number": _NUMBERS,
-        "string": _STRINGS,
-        "object": (types.DictType, types.DataclassType, types.TypedDictType),
-        "array": (*_SEQUENCES, types.TupleType, types.NamedTupleType),
-    }
-    return {shape for shape, kinds in shapes.items() if isinstance(kind, kinds)}
-
-
-def _shape_of(value: object) -> str:
-    return "null" if value is None else "string" if isinstance(value, str) else "number"
+        return [value for value in kind.values if value is not None]
+    plain: dict[Any, Any] = {types.IntType: 0, types.FloatType: 0.0, types.StrType: ""}
+    return [plain[type(kind)]] if type(kind) in plain else ()
 
 
 def _name(kind: Any) -> str:

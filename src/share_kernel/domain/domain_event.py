@@ -112,9 +112,7 @@ class DomainEvent:
         try:
             data = payload.encode(self)
         except PayloadError as error:
-            raise PayloadError(
-                f"{self.event_type} {self.event_id} cannot be written in JSON: {error}"
-            ) from None
+            raise PayloadError(f"{self.event_type} {self.event_id} is no JSON: {error}") from None
         data["event_type"] = self.event_type
         data["event_version"] = self.event_version
         return data

@@ -79,30 +79,20 @@ def blame(failures: list[Exception], about: str, queue: str | None) -> BaseExcep
 
     ``None`` est une panne du broker : le message suivant échouerait aussi, le disjoncteur s’ouvre.
     """
-    causes = _causes(failures[-1])
     # What kombu wraps: its envelope has no text, at times.
-    cause = next(
-        (error for error in causes if not isinstance(error, OperationalError)), failures[-1]
-    )
+    inside = (error for error in _causes(failures[-1]) if not isinstance(error, OperationalError))
+    cause = next(inside, failures[-1])
     if _is_about_one_message(cause):
-        logger.error(
-            "The broker refused %s for %s: %s. Correct the queue or the message; "
-            "the others leave meanwhile.",
-            about,
-            f"queue {queue!r}" if queue else "the default queue",
-            describe(cause).rstrip(".: "),
-        )
+        where = f"queue {queue!r}" if queue else "the default queue"
+        text = "The broker refused %s for %s: %s. Correct the queue or the message."
+        logger.error(text, about, where, describe(cause).rstrip(".: "))
         return cause
     breaker.trip()
-    never_left = all(any(map(_never_left, _causes(failure))) for failure in failures)
-    logger.warning(
-        "The broker failed on %s: %s. %s Events take the other path until it is tried again.",
-        about,
-        text_of(failures[-1]).rstrip("."),
-        "No connection was made, so nothing was sent."
-        if never_left
-        else "The message may have arrived all the same, so a handler may run twice.",
-    )
+    doubt = "The message may have arrived all the same, so a handler may run twice."
+    if all(any(map(_never_left, _causes(failure))) for failure in failures):
+        doubt = "No connection was made, so nothing was sent."
+    text = "The broker failed on %s: %s. %s Events take the other path until it is tried again."
+    logger.warning(text, about, text_of(failures[-1]).rstrip("."), doubt)
     return None
 
 

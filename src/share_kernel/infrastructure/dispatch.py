@@ -220,26 +220,17 @@ def messages_for(batch: Batch) -> Iterator[Message]:
 
 
 def _single(item: Dispatch) -> Message:
-    return Message(
-        task="share_kernel.dispatch_async_event",
-        args=(item.payload, item.subscription.name, item.depth, item.using),
-        content=(item,),
-        about=f"event {identify(item.payload)}, handler {item.subscription.name}",
-        queue=item.subscription.queue,
-        alone=_single,
-    )
+    name, queue = item.subscription.name, item.subscription.queue
+    args = (item.payload, name, item.depth, item.using)
+    about = f"event {identify(item.payload)}, handler {name}"
+    return Message("share_kernel.dispatch_async_event", args, (item,), about, queue, _single)
 
 
 def _several(batch: tuple[Dispatch, ...], queue: str | None) -> Message:
-    items = [
-        {"payload": item.payload, "handler": item.subscription.name, "depth": item.depth}
-        for item in batch
-    ]
-    return Message(
-        task="share_kernel.dispatch_async_batch",
-        args=(items, batch[0].using),
-        content=batch,
-        about=f"{len(items)} handlers, the first on event {identify(batch[0].payload)}",
-        queue=queue,
-        alone=_single,
-    )
+    args = ([_as_argument(item) for item in batch], batch[0].using)
+    about = f"{len(batch)} handlers, the first on event {identify(batch[0].payload)}"
+    return Message("share_kernel.dispatch_async_batch", args, batch, about, queue, _single)
+
+
+def _as_argument(item: Dispatch) -> dict[str, Any]:
+    return {"payload": item.payload, "handler": item.subscription.name, "depth": item.depth}

@@ -271,9 +271,18 @@ class EventBus:
 
         return subscribe if handler is None else subscribe(handler)
 
-    def _plan(self, event: DomainEvent) -> Plan | None:
-        _check_published(event)
-        return self._registry.plan(type(event))
+    def _plan(self, event: object) -> Plan | None:
+        if not isinstance(event, DomainEvent):
+            kind = type(event).__name__
+            raise TypeError(f"publish_event takes a DomainEvent, not {kind}: {event!r}")
+        cls = type(event)
+        name = getattr(cls, "event_type", None)
+        if not isinstance(name, str) or get_event_class(name) is not cls:
+            raise errors.UnknownEventTypeError(
+                f"The class of this {cls.__qualname__} is not the one registered as {name!r}: it "
+                "was redefined, or lacks @register_event. Build the event from the registered one."
+            )
+        return self._registry.plan(cls)
 
     def _after_error(
         self, error: BaseException, handler: Handler, event: DomainEvent, before: State
@@ -337,19 +346,6 @@ def _topic(event_type: object) -> tuple[str, type[DomainEvent] | None]:
     raise errors.SubscriptionError(
         f"{event_type!r} is neither an event name nor a DomainEvent class."
     )
-
-
-def _check_published(event: object) -> None:
-    if not isinstance(event, DomainEvent):
-        raise TypeError(f"publish_event takes a DomainEvent, not {type(event).__name__}: {event!r}")
-    cls = type(event)
-    name = getattr(cls, "event_type", None)
-    if not isinstance(name, str) or get_event_class(name) is not cls:
-        raise errors.UnknownEventTypeError(
-            f"The class of this {cls.__qualname__} is not the one registered as "
-            f"{name!r}: it was redefined, or lacks @register_event. "
-            "Build the event from the registered class."
-        )
 
 
 def _depth_after(cause: Cause, event: DomainEvent) -> int:

@@ -34,30 +34,17 @@ def log_again(
     payload: object, handler: object, label: str, delay: float, error: BaseException | None
 ) -> None:
     """Écrit qu’un handler sera réessayé : quand, et pourquoi."""
-    logger.warning(
-        "Handler %s failed on event %s (%s), retry in %.1f s: %s",
-        handler,
-        identify(payload),
-        label,
-        delay,
-        text_of(error),
-        exc_info=error,
-        extra=ids(payload),
-    )
+    text = "Handler %s failed on event %s (%s), retry in %.1f s: %s"
+    values = (handler, identify(payload), label, delay, text_of(error))
+    logger.warning(text, *values, exc_info=error, extra=ids(payload))
 
 
 def log_given_up(payload: object, handler: object, error: BaseException | None) -> None:
     """Écrit qu’un handler n’aura pas lieu : la dernière trace de l’événement pour lui."""
-    logger.error(
-        "Gave up on handler %s for event %s after %s: %s%s",
-        handler,
-        identify(payload),
-        type(error).__name__,
-        text_of(error),
-        f"\nEvent: {_as_json(payload)}" if settings.get("LOG_PAYLOAD") else "",
-        exc_info=error,
-        extra=ids(payload),
-    )
+    text = "Gave up on handler %s for event %s after %s: %s%s"
+    content = f"\nEvent: {_as_json(payload)}" if settings.get("LOG_PAYLOAD") else ""
+    values = (handler, identify(payload), type(error).__name__, text_of(error), content)
+    logger.error(text, *values, exc_info=error, extra=ids(payload))
 
 
 def describe(error: object) -> str:

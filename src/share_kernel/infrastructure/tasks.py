@@ -166,10 +166,10 @@ def _on_failure(
 ) -> None:
     """Toute fin sans succès passe ici : renoncement, worker tué trop souvent, limite de temps."""
     name = getattr(sender, "name", None)
-    named = dict(zip(("first", "second"), args or (), strict=False)) | (kwargs or {})
+    first, second = (*(args or ()), None, None)[:2]
+    named = {"payload": first, "items": first, "handler": second} | (kwargs or {})
     if name == dispatch_async_event.name:
-        payload = named.get("payload", named.get("first"))
-        log_given_up(payload, named.get("handler", named.get("second")), exception)
+        log_given_up(named["payload"], named["handler"], exception)
     elif name == dispatch_async_batch.name:
-        for item in _items(named.get("items", named.get("first")), None):
+        for item in _items(named["items"], None):
             log_given_up(item.payload, item.handler, exception)
