@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from os import urandom
 from time import time_ns
-from uuid import UUID
+from uuid import UUID, SafeUUID
+
+_new, _set = object.__new__, object.__setattr__
 
 
 def uuid7() -> UUID:
@@ -15,4 +17,7 @@ def uuid7() -> UUID:
     milliseconds, rest = divmod(time_ns(), 1_000_000)
     fraction = (rest << 12) // 1_000_000
     chance = int.from_bytes(urandom(8)) >> 2
-    return UUID(int=milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | chance)
+    new = _new(UUID)  # not UUID(int=…), which checks its arguments for as long as the rest takes
+    _set(new, "int", milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | chance)
+    _set(new, "is_safe", SafeUUID.unknown)
+    return new

@@ -79,7 +79,7 @@ def _queue_of(row: Delivery) -> str | None:
 def _rows(batch: Batch, *, awake: bool) -> list[Delivery]:
     now = timezone.now()
     # Leave the wake-up the time of a lease; without one, the relay may start at once.
-    send_after = in_seconds(LEASE) if awake else DatabaseClock()
+    send_after = in_seconds(LEASE) if awake else at_once()
     return [
         Delivery(
             event_id=item.payload["event_id"],

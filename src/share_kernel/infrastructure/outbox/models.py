@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import attrgetter
 from typing import Any, Self
 
 from django.apps import apps
+from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, models, transaction
 from django.db.models.expressions import RawSQL
@@ -80,9 +81,9 @@ class NextPosition(models.Expression):
         return f"({rank})", []
 
 
-def at_once() -> models.Expression:
-    """Renvoie l’heure d’une ligne neuve : due, même si l’horloge de la base recule."""
-    return in_seconds(-86400)
+def at_once() -> datetime:
+    """Renvoie l’heure d’une ligne que rien n’a retardée : due, quoi que disent les horloges."""
+    return datetime(2000, 1, 1, tzinfo=UTC if django_settings.USE_TZ else None)
 
 
 def in_seconds(seconds: float) -> models.Expression:

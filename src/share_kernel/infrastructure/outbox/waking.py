@@ -6,9 +6,11 @@ import os
 import threading
 import time
 from collections import defaultdict
+from contextlib import suppress
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import connections
+from django.utils.connection import ConnectionDoesNotExist
 
 from ..logs import describe, logger
 
@@ -59,23 +61,25 @@ def notify(using: str) -> None:
             timer.daemon = True
             timer.start()
     if early <= 0:
-        _send(using)
+        _send(connections[using])
 
 
 def _notify_last(using: str) -> None:
     with _notices.lock:
         _notices.planned.discard(using)
         _notices.last[using] = time.monotonic()
-    _send(using)
-    connections[using].close()  # that of this thread
+    with suppress(ConnectionDoesNotExist):  # a test may have taken the alias away
+        connection: Any = connections[using]  # that of this thread
+        _send(connection)
+        connection.close()
 
 
-def _send(using: str) -> None:
+def _send(connection: Any) -> None:
     try:
-        with connections[using].cursor() as cursor:
+        with connection.cursor() as cursor:
             cursor.execute(_NOTIFY)
-    except (DatabaseError, InterfaceError) as error:
-        logger.warning("The relay of %s is not notified: %s", using, describe(error))
+    except Exception as error:  # the rows are there: only the next turn is waited for
+        logger.warning("The relay of %s is not notified: %s", connection.alias, describe(error))
 
 
 class Listener:
