@@ -90,7 +90,7 @@ class Command(BaseCommand):
         while running and not stop.is_set():
             wait([process.sentinel for process in running], timeout=IDLE)
             ended = [process for process in running if not process.is_alive()]
-            running = [process for process in running if process.is_alive()]
+            running = [process for process in running if process not in ended]
             for process in ended:
                 if run["once"] and process.exitcode == 0:
                     continue
