@@ -36,7 +36,7 @@ if hasattr(os, "register_at_fork"):  # a planned notice belongs to a thread, whi
 
 
 def can_listen(using: str) -> bool:
-    """Dit si la base et son pilote savent prévenir : PostgreSQL et psycopg 3."""
+    """Dit si la base et son pilote savent prévenir : PostgreSQL et ``psycopg`` 3."""
     connection: Any = connections[using]
     if connection.vendor != "postgresql":
         return False
@@ -44,9 +44,9 @@ def can_listen(using: str) -> bool:
 
 
 def notify(using: str) -> None:
-    """Prévient le relais que des lignes sont dues ; au plus une fois par intervalle.
+    """Prévient le relais que des lignes sont dues ; au plus une fois toutes les 50 ms.
 
-    Ce qui arrive entre deux est annoncé à la fin de l’intervalle, jamais oublié. Un échec ne
+    Ce qui arrive entre deux est annoncé à la fin de ce délai, jamais oublié. Un échec ne
     coûte que l’attente du tour suivant.
     """
     if not can_listen(using) or connections[using].in_atomic_block:
