@@ -170,9 +170,15 @@ def test_the_messages_of_the_log() -> None:
 
 def logged() -> Iterator[tuple[str, str]]:
     for module in MODULES:
+        named = {
+            getattr(node.targets[0], "id", ""): node.value
+            for node in ast.walk(module)
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        }
         for node in ast.walk(module):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                first = node.args[0] if node.args else None
+                first: Any = node.args[0] if node.args else None
+                first = named.get(getattr(first, "id", ""), first)
                 if getattr(node.func.value, "id", "") == "logger" and isinstance(
                     first, ast.Constant
                 ):
