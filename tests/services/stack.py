@@ -108,6 +108,7 @@ class Stack:
     folder: Path
     queue: str = field(default_factory=new_queue)
     extra_env: dict[str, str] = field(default_factory=dict)
+    root: Path = ROOT
 
     @property
     def env(self) -> dict[str, str]:
@@ -118,7 +119,7 @@ class Stack:
             "BROKER_URL": self.broker_url,
             "TEST_QUEUE": self.queue,
             "TEST_ATTEMPTS": str(self.folder / "attempts.txt"),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(self.root),
             **self.extra_env,
         }
 
@@ -126,7 +127,7 @@ class Stack:
         self.manage("migrate", "--run-syncdb", "--verbosity=0")
 
     def manage(self, *args: str) -> str:
-        return self._python(str(ROOT / "manage.py"), *args)
+        return self._python(str(self.root / "manage.py"), *args)
 
     def run(self, code: str, **env: str) -> str:
         """Exécute *code* dans un processus du projet et renvoie ce qu’il affiche."""
@@ -136,7 +137,7 @@ class Stack:
         """Démarre *code* dans un processus du projet, à qui parler par ses flux."""
         return subprocess.Popen(
             [sys.executable, "-c", SCRIPT + textwrap.dedent(code)],
-            cwd=ROOT,
+            cwd=self.root,
             env=self.env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -147,7 +148,7 @@ class Stack:
     def _python(self, *args: str, **env: str) -> str:
         done = subprocess.run(
             [sys.executable, *args],
-            cwd=ROOT,
+            cwd=self.root,
             env=self.env | env,
             capture_output=True,
             text=True,
@@ -165,7 +166,7 @@ class Stack:
                 [sys.executable, "-m", "celery", "-A", "conf", "worker",
                  f"--concurrency={concurrency}",
                  "--loglevel=INFO", f"--hostname={uuid.uuid4().hex}@%h"],
-                cwd=ROOT, env=self.env | env, stdout=log, stderr=log, start_new_session=True,
+                cwd=self.root, env=self.env | env, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         worker = Worker(process, log_path)
         try:
