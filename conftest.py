@@ -23,6 +23,7 @@ from src.share_kernel.testing import isolated_bus
 # Pages that speak of a project where the durable register is installed.
 DURABLE_PAGES = {
     "avec-un-worker",
+    "garder-l-ordre",
     "ne-rien-perdre",
     "observer",
     "outbox",

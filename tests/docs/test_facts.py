@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand
 from src.share_kernel.domain import domain_event
 from src.share_kernel.domain.errors import DomainEventError
 from src.share_kernel.infrastructure import handling, logs
-from src.share_kernel.infrastructure.outbox import models, relay, status
+from src.share_kernel.infrastructure.outbox import delivering, models, relay, status
 from src.share_kernel.infrastructure.outbox.management.commands import events_status
 from src.share_kernel.infrastructure.outbox.models import Delivery
 from src.share_kernel.infrastructure.settings import DEFAULTS
@@ -85,9 +85,11 @@ def test_the_fields_and_states_of_a_delivery() -> None:
 
 
 def test_the_figures_of_the_register() -> None:
-    text = read("modules/outbox.rst")
+    text = read("modules/outbox.rst") + read("reference/vie-d-une-livraison.md")
 
     assert f"Au plus {relay.WINDOW} réveils" in text
+    assert "jusqu’à cent lignes" in text
+    assert delivering.BATCH == 100
     length = f"{logs.ERROR_LENGTH:,}".replace(",", "\u00a0")
     assert f"tronquée à {length} caractères" in text
     assert "trente secondes" in text
@@ -171,15 +173,20 @@ def test_the_messages_of_the_log() -> None:
 
 def logged() -> Iterator[tuple[str, str]]:
     for module in MODULES:
-        named = {
-            getattr(node.targets[0], "id", ""): node.value
+        texts = [
+            (node.lineno, getattr(node.targets[0], "id", ""), node.value)
             for node in ast.walk(module)
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-        }
+        ]
         for node in ast.walk(module):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 first: Any = node.args[0] if node.args else None
-                first = named.get(getattr(first, "id", ""), first)
+                named = [
+                    (line, value)
+                    for line, name, value in texts
+                    if name == getattr(first, "id", None) and line < node.lineno
+                ]
+                first = max(named, key=lambda item: item[0])[1] if named else first
                 if getattr(node.func.value, "id", "") == "logger" and isinstance(
                     first, ast.Constant
                 ):

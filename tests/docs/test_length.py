@@ -9,7 +9,7 @@ from .french import CODE, plain, prose_lines
 from .pages import DOCS, PAGES
 
 WORDS = {
-    ".": 350,  # the glossary; the home page is far below
+    ".": 370,  # the glossary; the home page is far below
     "tutoriel": 900,
     "guides": 400,
     "contribuer": 400,

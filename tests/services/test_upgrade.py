@@ -316,7 +316,7 @@ def test_what_the_old_has_claimed_is_run_once(upgrade: Upgrade, label: str) -> N
 
 def test_a_row_that_the_new_runs_is_skipped_by_the_old(upgrade: Upgrade, label: str) -> None:
     if upgrade.name != "postgresql":
-        return  # 0.1.0 waits there for the lock: SQLite's whole database, and MariaDB, unknown to it
+        return  # 0.1.0 waits for the lock there, and knew nothing of MariaDB
     upgrade.old(f"publish_event(Marked(label={label!r}))")
 
     upgrade.new(

@@ -39,6 +39,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Tourne jusqu’à SIGTERM ou SIGINT ; finit d’abord la livraison en cours."""
+        stop = _stop_on_signals()
         using, execute = options["database"], options["execute"]
         if not execute and not (slots.transport and slots.transport.is_configured()):
             raise CommandError(
@@ -47,14 +48,14 @@ class Command(BaseCommand):
             )
         self.stdout.write(f"Relaying {using}{', executing' if execute else ''}. Stop with Ctrl-C.")
         self.stdout.flush()
-        run = {"using": using, "execute": execute, "once": options["once"]}
+        run = {"using": using, "execute": execute, "once": options["once"], "stop": stop}
         if options["workers"] == 1:
             self._relay(**run)
         else:
             self._supervise(options["workers"], run)
 
-    def _relay(self, *, using: str, execute: bool, once: bool) -> None:
-        stop, shows, total = _stop_on_signals(), self.stdout.isatty(), 0
+    def _relay(self, *, using: str, execute: bool, once: bool, stop: threading.Event) -> None:
+        shows, total = self.stdout.isatty(), 0
         listener, idle = Listener(using), False
         while not stop.is_set():
             count = self._once(using, execute=execute, stop=stop, idle=idle)
@@ -78,7 +79,7 @@ class Command(BaseCommand):
 
     def _supervise(self, count: int, run: dict[str, Any]) -> None:
         """Garde autant de processus en vie, et leur transmet l’arrêt."""
-        stop, context = _stop_on_signals(), multiprocessing.get_context("fork")
+        stop, context = run["stop"], multiprocessing.get_context("fork")  # its handlers too
         connections.close_all()  # a process must not inherit a connection
 
         def started() -> Any:
