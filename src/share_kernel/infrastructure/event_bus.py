@@ -15,13 +15,13 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from ..domain import errors
 from ..domain.causation import Cause, chain_of, current_cause
-from ..domain.domain_event import DomainEvent
+from ..domain.domain_event import DomainEvent, UnfinishedHandlerError
 from ..domain.event_types import event_types, get_event_class
 from ..domain.payload import travelling
 from . import dispatch, settings
 from .dispatch import Dispatch, Enrol
 from .registry import Plan, Registry, registry
-from .subscriptions import Handler, Subscription, make_subscription, what_contradicts
+from .subscriptions import Handler, Subscription, check_result, label_of, make_subscription
 from .transactions import NEST, State, left_open, roll_back_to
 
 __all__ = [
@@ -285,21 +285,17 @@ class EventBus:
             error.add_note(f"In sync handler {name} of event {event.event_type} {event.event_id}.")
 
     def _check_result(self, result: object, handler: Handler, event: DomainEvent) -> None:
-        if fault := what_contradicts(result):
-            label = f"Handler {self._name_of(handler, event)} of {event.event_type}"
-            raise errors.UnfinishedHandlerError(f"{label} {event.event_id} {fault}")
+        check_result(result, lambda: label_of(self._name_of(handler, event), event))
 
     def _check_transaction(self, event: DomainEvent, before: State, *, was_marked: bool) -> None:
         items = self._registry.for_event(type(event))
-        names = ", ".join(item.name for item in items if not item.is_async)
-        label = f"{event.event_type} {event.event_id}"
+        names = " or ".join(item.name for item in items if not item.is_async)
         if roll_back_to(before):
-            fault = left_open(before[0].alias)
-            raise errors.UnfinishedHandlerError(f"One of the handlers {names} of {label} {fault}")
+            raise left_open(label_of(names, event), before[0].alias)
         if before[0].needs_rollback and not was_marked:
-            raise errors.UnfinishedHandlerError(
-                f"The transaction of {label} is marked for rollback, in or before handlers "
-                f"{names}: a database error was caught there. {NEST}"
+            raise UnfinishedHandlerError(
+                f"The transaction of {event.event_type} {event.event_id} is marked for rollback, "
+                f"in or before handlers {names}: a database error was caught there. {NEST}"
             )
 
     def _name_of(self, handler: Handler, event: DomainEvent) -> str:

@@ -15,13 +15,13 @@ from django.utils.module_loading import import_string
 
 from ..domain import errors
 from ..domain.causation import current_cause
-from ..domain.domain_event import DomainEvent
+from ..domain.domain_event import DomainEvent, UnfinishedHandlerError
 from ..domain.event_types import is_wire_name
 from . import settings
 from .callbacks import is_stop, robust_callbacks
 from .logs import identify
 from .registry import registry
-from .subscriptions import LONGEST, Subscription, is_handler_name
+from .subscriptions import LONGEST, Subscription, is_handler_name, label_of
 from .transactions import IN_ERROR, NEST, balanced, postgresql_status
 
 BACKOFF_BASE = 2.0  # seconds; the n-th retry waits at most BACKOFF_BASE * 2 ** (n - 1)
@@ -157,7 +157,7 @@ def _run(
     Returns:
         Une demande d’arrêt de ses rappels, à relayer une fois le verdict écrit.
     """
-    label = f"Handler {subscription.name} of {event.event_type} {event.event_id}"
+    label = label_of(subscription.name, event)
     around = partial(_around, event, depth)
     failure = None
     with robust_callbacks(subscription.name, event, around) as stops, within(subscription):
@@ -166,10 +166,8 @@ def _run(
                 # A savepoint of its own: its release fails if the handler lost the transaction.
                 with _transaction(using, subscription):
                     with balanced(label):
-                        fault = subscription.call(event)
-                    fault = fault or _transaction_fault(connections[using], subscription)
-                    if fault:
-                        raise errors.UnfinishedHandlerError(f"{label} {fault}")
+                        subscription.call(event)
+                    _check_transaction(subscription, connections[using], label)
             except BaseException as error:
                 failure = error
                 raise
@@ -182,14 +180,15 @@ def _transaction(using: str, subscription: Subscription) -> AbstractContextManag
     return transaction.atomic(using=using) if subscription.atomic else nullcontext()
 
 
-def _transaction_fault(connection: Any, subscription: Subscription) -> str | None:
+def _check_transaction(subscription: Subscription, connection: Any, label: str) -> None:
     if subscription.atomic and connection.needs_rollback:
-        cause = "its transaction is marked for rollback: it caught a database error"
-    elif postgresql_status(connection) == IN_ERROR:  # unseen by Django if the SQL was raw
-        cause = "PostgreSQL has failed its transaction: it caught an error of its own SQL"
-    else:
-        return None
-    return f"returned, but {cause}. {NEST}"
+        raise UnfinishedHandlerError(
+            f"{label} caught a database error: its transaction is marked for rollback. {NEST}"
+        )
+    if postgresql_status(connection) == IN_ERROR:  # unseen by Django if the SQL was raw
+        raise UnfinishedHandlerError(
+            f"{label} caught an error of its own SQL: PostgreSQL has failed its transaction. {NEST}"
+        )
 
 
 @contextmanager

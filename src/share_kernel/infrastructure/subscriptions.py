@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 
-from ..domain.domain_event import DomainEvent, SubscriptionError
+from ..domain.domain_event import DomainEvent, SubscriptionError, UnfinishedHandlerError
 
 Handler: TypeAlias = Callable[[Any], object]
 
@@ -51,16 +51,16 @@ class Subscription:
     claim: float | None = None
     """Secondes de réservation ; ``None`` la renouvelle tant que le handler s’exécute."""
 
-    def call(self, event: DomainEvent) -> str | None:
+    def call(self, event: DomainEvent) -> None:
         """Exécute le handler jusqu’à son terme, coroutine comprise.
 
-        Returns:
-            Ce que dit :func:`what_contradicts` de ce qu’il a rendu.
+        Raises:
+            UnfinishedHandlerError: il a rendu de quoi faire son travail, sans le faire.
         """
         result = self.handler(event)
         if inspect.isawaitable(result):
             result = async_to_sync(_await)(result)
-        return what_contradicts(result)
+        check_result(result, partial(label_of, self.name, event))
 
     def distance(self, cls: type[DomainEvent]) -> int | None:
         """Renvoie à combien d’ancêtres de *cls* l’abonnement se trouve, ou ``None``."""
@@ -94,18 +94,19 @@ def _same(one: type, other: type) -> bool:
     return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
-def what_contradicts(result: object) -> str | None:
-    """Dit en quoi ce qu’un handler renvoie dément qu’il ait fini, ou ``None``.
+def check_result(result: object, label: Callable[[], str]) -> None:
+    """Ne croit pas un handler qui rend de quoi faire son travail, ou une promesse.
 
     Raises:
+        UnfinishedHandlerError: il reste quelque chose à faire ou à attendre.
         BaseException: ce qu’a levé le travail qu’il a confié à un autre fil.
     """
     kind = type(result).__name__
+    if isinstance(result, Future) and result.done():
+        return check_result(result.result(), label)
     if isinstance(result, Future):
-        if result.done():
-            return what_contradicts(result.result())
-        return f"returned a {kind} that is not done. Wait for its result() there."
-    if inspect.isawaitable(result):
+        kind, cure = f"{kind} that is not done", "Wait there for its result()"
+    elif inspect.isawaitable(result):
         cure = "Await it there, or subscribe the handler with subscribe_async"
     elif isinstance(result, _NOT_RUN):
         cure = "Make the handler a plain function, or consume what it makes"
@@ -113,7 +114,12 @@ def what_contradicts(result: object) -> str | None:
         return None
     if hasattr(result, "close"):
         result.close()  # Python would warn about a coroutine that was never awaited
-    return f"returned a {kind}: its body has not run. {cure}."
+    raise UnfinishedHandlerError(f"{label()} returned a {kind}: its body has not run. {cure}.")
+
+
+def label_of(name: str, event: DomainEvent) -> str:
+    """Nomme un handler et son événement, au début d’une erreur."""
+    return f"Handler {name} of {event.event_type} {event.event_id}"
 
 
 def natural_name(handler: Handler) -> str | None:
@@ -172,7 +178,7 @@ def make_subscription(
 
 def _handler_faults(new: Subscription) -> Iterator[str]:
     """Nomme ce qui échouerait à coup sûr le jour de l’appel."""
-    handler = new.handler
+    handler: Any = new.handler
     if not callable(handler):
         yield "it is not callable."
     if _is(handler, inspect.isgeneratorfunction) or _is(handler, inspect.isasyncgenfunction):
