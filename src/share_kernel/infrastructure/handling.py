@@ -89,7 +89,8 @@ def attempt(
         return _after_look_up(error, attempts, waits)
     limit: int = subscription.max_attempts or settings.get("MAX_ATTEMPTS")
     if attempts > limit:
-        return Verdict(TooManyAttemptsError(attempts, limit), None, attempts - 1, waits)
+        text = f"attempt {attempts} is more than the {limit} allowed"
+        return Verdict(TooManyAttemptsError(text), None, attempts - 1, waits)
     try:
         stop = _run(subscription, event, depth, within or partial(_transaction, using), using)
     except (NotStarted, KeyboardInterrupt):
@@ -101,9 +102,6 @@ def attempt(
 
 class TooManyAttemptsError(errors.DomainEventError):
     """Plus d’essais que permis ont commencé : le processus est mort, ou la limite a baissé."""
-
-    def __init__(self, attempts: int, limit: int) -> None:
-        super().__init__(f"attempt {attempts} is more than the {limit} allowed")
 
 
 class MisaddressedError(errors.PayloadError):

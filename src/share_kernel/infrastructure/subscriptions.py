@@ -64,9 +64,8 @@ class Subscription:
 
     def distance(self, cls: type[DomainEvent]) -> int | None:
         """Renvoie à combien d’ancêtres de *cls* l’abonnement se trouve, ou ``None``."""
-        if self.family is None:
-            return 0 if self.event_type == cls.event_type else None
-        return next((n for n, base in enumerate(cls.__mro__) if _same(base, self.family)), None)
+        names = [cls.event_type, *map(family_name, cls.__mro__)]
+        return names.index(self.event_type) if self.event_type in names else None
 
     def has_async_name_of(self, other: Subscription) -> bool:
         """Dit si un message ne distinguerait pas les deux handlers."""
@@ -89,9 +88,9 @@ async def _await(result: object) -> object:
     return None if result is before else result
 
 
-def _same(one: type, other: type) -> bool:
-    """Une classe relue (rechargement, cellule rejouée) reste la même."""
-    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+def family_name(cls: type) -> str:
+    """Renvoie le nom d’une famille ; une classe relue (rechargement) garde le sien."""
+    return f"{cls.__module__}.{cls.__qualname__}*"
 
 
 def check_result(result: object, label: Callable[[], str]) -> None:
