@@ -76,9 +76,7 @@ class Registry:
         travels = bool(subscriptions) or settings.checks_payloads()
         plan = (handlers, subscriptions, travels) if handlers or travels else None
         with self._lock:
-            if (
-                self._subscriptions is before
-            ):  # else another thread has subscribed: this plan is stale
+            if self._subscriptions is before:  # else another thread has made this plan stale
                 self.plans[cls] = plan
         return plan
 
