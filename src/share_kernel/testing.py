@@ -20,7 +20,7 @@ from .infrastructure.dispatch import AfterCommit, Dispatch, slots
 from .infrastructure.event_bus import EventBus, event_bus
 from .infrastructure.handling import Verdict
 from .infrastructure.registry import registry
-from .infrastructure.subscriptions import Subscription
+from .infrastructure.subscriptions import Subscription, family_name
 
 __all__ = ["deliver_pending", "isolated_bus", "record_events"]
 
@@ -58,7 +58,8 @@ def record_events() -> Iterator[list[DomainEvent]]:
         La liste des événements, dans l’ordre de leur publication.
     """
     events: list[DomainEvent] = []
-    recorder = Subscription("*", events.append, "record_events", is_async=False, family=DomainEvent)
+    family = family_name(DomainEvent)
+    recorder = Subscription(family, events.append, "record_events", False, family=DomainEvent)
     registry.restore((recorder, *registry.snapshot()))  # before every handler
     try:
         yield events

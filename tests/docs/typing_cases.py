@@ -157,8 +157,11 @@ def accepted_elsewhere() -> None:
         assert_type(events, list[DomainEvent])
     assert_type(deliver_pending(only=SeatBooked), list[str])
     deliver_pending(only=Booking)
+    desk = Desk()
+    subscribe_async(SeatBooked, print_ticket)
+    subscribe_async(SeatBooked, desk.book, name="typing.desk")
     deliver_pending("default", only=print_ticket)
-    deliver_pending(only=Desk().book)
+    deliver_pending(only=desk.book)
 
 
 def refused_as_functions() -> None:

@@ -52,10 +52,6 @@ _set = object.__setattr__  # the instances are frozen
 _REQUIRED = ("event_id", "correlation_id", "occurred_at")
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)  # looked up at each call, so that a frozen clock is seen
-
-
 @dataclass(frozen=True, kw_only=True)
 class DomainEvent:
     """Un fait du domaine, daté et identifié, qui ne change plus.
@@ -79,7 +75,8 @@ class DomainEvent:
     """Commun à tous les événements d’une même chaîne ; par défaut, *event_id*."""
     causation_id: UUID | None = None
     """L’événement dont le traitement a produit celui-ci. Se donne avec *correlation_id*."""
-    occurred_at: datetime = field(default_factory=_now)
+    # Looked up at each call, so that a frozen clock is seen.
+    occurred_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     """Instant du fait, en UTC."""
     tenant_id: str | None = None
     """Le *tenant* concerné, ou ``None``."""

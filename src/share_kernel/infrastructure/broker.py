@@ -84,15 +84,21 @@ def blame(failures: list[Exception], about: str, queue: str | None) -> BaseExcep
     cause = next(inside, failures[-1])
     if _is_about_one_message(cause):
         where = f"queue {queue!r}" if queue else "the default queue"
-        text = "The broker refused %s for %s: %s. Correct the queue or the message."
-        logger.error(text, about, where, describe(cause).rstrip(".: "))
+        why = describe(cause).rstrip(".: ")
+        logger.error(
+            "The broker refused %s for %s: %s. Correct the queue or the message.", about, where, why
+        )
         return cause
     breaker.trip()
     doubt = "The message may have arrived all the same, so a handler may run twice."
     if all(any(map(_never_left, _causes(failure))) for failure in failures):
         doubt = "No connection was made, so nothing was sent."
-    text = "The broker failed on %s: %s. %s Events take the other path until it is tried again."
-    logger.warning(text, about, text_of(failures[-1]).rstrip("."), doubt)
+    logger.warning(
+        "The broker failed on %s: %s. %s Events take the other path until it is tried again.",
+        about,
+        text_of(failures[-1]).rstrip("."),
+        doubt,
+    )
     return None
 
 

@@ -13,11 +13,6 @@ from ..domain.domain_event import DomainEvent
 from .logs import describe, ids, logger
 from .transactions import balanced
 
-_FAILED = (
-    "An on_commit callback of handler %s failed on event %s: %s. What the handler did is "
-    "committed: it does not run again."
-)
-
 # What surrounds a handler, and what it has registered.
 Around: TypeAlias = Callable[[], AbstractContextManager[object]]
 
@@ -43,8 +38,15 @@ def robust_callbacks(
             raise
         except BaseException as error:
             stops.extend([error] if is_stop(error) else [])
-            values = (name, f"{event.event_type} {event.event_id}", describe(error))
-            logger.error(_FAILED, *values, exc_info=error, extra=ids(vars(event)))
+            logger.error(
+                "An on_commit callback of handler %s failed on event %s: %s. "
+                "What the handler did is committed: it does not run again.",
+                name,
+                f"{event.event_type} {event.event_id}",
+                describe(error),
+                exc_info=error,
+                extra=ids(vars(event)),
+            )
 
     def on_commit(connection: Any, func: Any, *options: Any, **named: Any) -> None:
         wrapped = partial(call, func) if callable(func) else func

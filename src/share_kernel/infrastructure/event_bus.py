@@ -15,13 +15,13 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from ..domain import errors
 from ..domain.causation import Cause, chain_of, current_cause
-from ..domain.domain_event import DomainEvent
+from ..domain.domain_event import DomainEvent, UnfinishedHandlerError
 from ..domain.event_types import event_types, get_event_class
 from ..domain.payload import travelling
 from . import dispatch, settings
 from .dispatch import Dispatch, Enrol
-from .registry import Plan, Registry, registry
-from .subscriptions import Handler, Subscription, make_subscription, what_contradicts
+from .registry import Plan, Registry, registry, topic_of
+from .subscriptions import Handler, Subscription, check_result, label_of, make_subscription
 from .transactions import NEST, State, left_open, roll_back_to
 
 __all__ = [
@@ -254,14 +254,14 @@ class EventBus:
         Returns:
             ``True`` si le handler était abonné.
         """
-        return self._registry.unsubscribe(_topic(event_type)[0], handler)
+        return self._registry.unsubscribe(topic_of(event_type)[0], handler)
 
     def subscriptions(self) -> list[Subscription]:
         """Renvoie tous les abonnements, par nom d’événement puis par ordre d’abonnement."""
         return self._registry.all()
 
     def _subscribe(self, event_type: object, handler: Any, **options: Any) -> Any:
-        topic, family = _topic(event_type)  # first, so that a bare decorator fails at once
+        topic, family = topic_of(event_type)  # first, so that a bare decorator fails at once
 
         def subscribe(handler: Any) -> Any:
             new = make_subscription(handler, topic, family, **options)
@@ -294,21 +294,17 @@ class EventBus:
             error.add_note(f"In sync handler {name} of event {event.event_type} {event.event_id}.")
 
     def _check_result(self, result: object, handler: Handler, event: DomainEvent) -> None:
-        if fault := what_contradicts(result):
-            label = f"Handler {self._name_of(handler, event)} of {event.event_type}"
-            raise errors.UnfinishedHandlerError(f"{label} {event.event_id} {fault}")
+        check_result(result, lambda: label_of(self._name_of(handler, event), event))
 
     def _check_transaction(self, event: DomainEvent, before: State, *, was_marked: bool) -> None:
         items = self._registry.for_event(type(event))
-        names = ", ".join(item.name for item in items if not item.is_async)
-        label = f"{event.event_type} {event.event_id}"
+        names = " or ".join(item.name for item in items if not item.is_async)
         if roll_back_to(before):
-            fault = left_open(before[0].alias)
-            raise errors.UnfinishedHandlerError(f"One of the handlers {names} of {label} {fault}")
+            raise left_open(label_of(names, event), before[0].alias)
         if before[0].needs_rollback and not was_marked:
-            raise errors.UnfinishedHandlerError(
-                f"The transaction of {label} is marked for rollback, in or before handlers "
-                f"{names}: a database error was caught there. {NEST}"
+            raise UnfinishedHandlerError(
+                f"The transaction of {event.event_type} {event.event_id} is marked for rollback, "
+                f"in or before handlers {names}: a database error was caught there. {NEST}"
             )
 
     def _name_of(self, handler: Handler, event: DomainEvent) -> str:
@@ -332,20 +328,6 @@ def _dispatches(
 ) -> list[Dispatch]:
     # A function apart: a comprehension in publish would cost each publication three cells.
     return [Dispatch(event, payload, item, depth, using) for item in subscriptions]
-
-
-def _topic(event_type: object) -> tuple[str, type[DomainEvent] | None]:
-    """Renvoie le nom de l’événement, ou celui d’une famille et sa classe."""
-    if isinstance(event_type, str):
-        return event_type, None
-    if isinstance(event_type, type) and issubclass(event_type, DomainEvent):
-        name = getattr(event_type, "event_type", None)
-        if "event_type" in vars(event_type) or event_types.get(str(name)) is event_type:
-            return str(name), None
-        return f"{event_type.__module__}.{event_type.__qualname__}*", event_type
-    raise errors.SubscriptionError(
-        f"{event_type!r} is neither an event name nor a DomainEvent class."
-    )
 
 
 def _depth_after(cause: Cause, event: DomainEvent) -> int:

@@ -15,13 +15,13 @@ from django.utils.module_loading import import_string
 
 from ..domain import errors
 from ..domain.causation import current_cause
-from ..domain.domain_event import DomainEvent
+from ..domain.domain_event import DomainEvent, UnfinishedHandlerError
 from ..domain.event_types import is_wire_name
 from . import settings
 from .callbacks import is_stop, robust_callbacks
 from .logs import identify
 from .registry import registry
-from .subscriptions import LONGEST, Subscription, is_handler_name
+from .subscriptions import LONGEST, Subscription, is_handler_name, label_of
 from .transactions import IN_ERROR, NEST, balanced, postgresql_status
 
 BACKOFF_BASE = 2.0  # seconds; the n-th retry waits at most BACKOFF_BASE * 2 ** (n - 1)
@@ -89,7 +89,8 @@ def attempt(
         return _after_look_up(error, attempts, waits)
     limit: int = subscription.max_attempts or settings.get("MAX_ATTEMPTS")
     if attempts > limit:
-        return Verdict(TooManyAttemptsError(attempts, limit), None, attempts - 1, waits)
+        text = f"attempt {attempts} is more than the {limit} allowed"
+        return Verdict(TooManyAttemptsError(text), None, attempts - 1, waits)
     try:
         stop = _run(subscription, event, depth, within or partial(_transaction, using), using)
     except (NotStarted, KeyboardInterrupt):
@@ -101,9 +102,6 @@ def attempt(
 
 class TooManyAttemptsError(errors.DomainEventError):
     """Plus d’essais que permis ont commencé : le processus est mort, ou la limite a baissé."""
-
-    def __init__(self, attempts: int, limit: int) -> None:
-        super().__init__(f"attempt {attempts} is more than the {limit} allowed")
 
 
 class MisaddressedError(errors.PayloadError):
@@ -157,17 +155,15 @@ def _run(
     Returns:
         Une demande d’arrêt de ses rappels, à relayer une fois le verdict écrit.
     """
-    label = f"Handler {subscription.name} of {event.event_type} {event.event_id}"
+    label = label_of(subscription.name, event)
     around = partial(_around, event, depth)
     failure = None
     with robust_callbacks(subscription.name, event, around) as stops, within(subscription):
         with around():
             try:
                 with balanced(label):
-                    fault = subscription.call(event)
-                fault = fault or _transaction_fault(connections[using], subscription)
-                if fault:
-                    raise errors.UnfinishedHandlerError(f"{label} {fault}")
+                    subscription.call(event)
+                _check_transaction(subscription, connections[using], label)
             except BaseException as error:
                 failure = error
                 raise
@@ -190,14 +186,15 @@ def kept(using: str) -> AbstractContextManager[object]:
     return transaction.atomic(using=using)
 
 
-def _transaction_fault(connection: Any, subscription: Subscription) -> str | None:
+def _check_transaction(subscription: Subscription, connection: Any, label: str) -> None:
     if subscription.atomic and connection.needs_rollback:
-        cause = "its transaction is marked for rollback: it caught a database error"
-    elif postgresql_status(connection) == IN_ERROR:  # unseen by Django if the SQL was raw
-        cause = "PostgreSQL has failed its transaction: it caught an error of its own SQL"
-    else:
-        return None
-    return f"returned, but {cause}. {NEST}"
+        raise UnfinishedHandlerError(
+            f"{label} caught a database error: its transaction is marked for rollback. {NEST}"
+        )
+    if postgresql_status(connection) == IN_ERROR:  # unseen by Django if the SQL was raw
+        raise UnfinishedHandlerError(
+            f"{label} caught an error of its own SQL: PostgreSQL has failed its transaction. {NEST}"
+        )
 
 
 @contextmanager

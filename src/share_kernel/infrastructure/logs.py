@@ -34,17 +34,25 @@ def log_again(
     payload: object, handler: object, label: str, delay: float, error: BaseException | None
 ) -> None:
     """Écrit qu’un handler sera réessayé : quand, et pourquoi."""
-    text = "Handler %s failed on event %s (%s), retry in %.1f s: %s"
     values = (handler, identify(payload), label, delay, text_of(error))
-    logger.warning(text, *values, exc_info=error, extra=ids(payload))
+    logger.warning(
+        "Handler %s failed on event %s (%s), retry in %.1f s: %s",
+        *values,
+        exc_info=error,
+        extra=ids(payload),
+    )
 
 
 def log_given_up(payload: object, handler: object, error: BaseException | None) -> None:
     """Écrit qu’un handler n’aura pas lieu : la dernière trace de l’événement pour lui."""
-    text = "Gave up on handler %s for event %s after %s: %s%s"
     content = f"\nEvent: {_as_json(payload)}" if settings.get("LOG_PAYLOAD") else ""
     values = (handler, identify(payload), type(error).__name__, text_of(error), content)
-    logger.error(text, *values, exc_info=error, extra=ids(payload))
+    logger.error(
+        "Gave up on handler %s for event %s after %s: %s%s",
+        *values,
+        exc_info=error,
+        extra=ids(payload),
+    )
 
 
 def describe(error: object) -> str:

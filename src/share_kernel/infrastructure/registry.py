@@ -10,7 +10,7 @@ from django.core.signals import setting_changed
 from ..domain.domain_event import DomainEvent, SubscriptionError, UnknownHandlerError
 from ..domain.event_types import event_types
 from . import settings
-from .subscriptions import Handler, Subscription
+from .subscriptions import Handler, Subscription, family_name
 
 # What publishing a class of events does: its sync handlers, its async subscriptions, and whether
 # the event must be able to travel. A bare tuple: publish unpacks it three times faster.
@@ -76,9 +76,7 @@ class Registry:
         travels = bool(subscriptions) or settings.checks_payloads()
         plan = (handlers, subscriptions, travels) if handlers or travels else None
         with self._lock:
-            if (
-                self._subscriptions is before
-            ):  # else another thread has subscribed: this plan is stale
+            if self._subscriptions is before:  # else another thread has made this plan stale
                 self.plans[cls] = plan
         return plan
 
@@ -110,6 +108,18 @@ class Registry:
 
     def _forget(self, **_: Any) -> None:
         self.plans.clear()
+
+
+def topic_of(event_type: object) -> tuple[str, type[DomainEvent] | None]:
+    """Renvoie le nom de l’événement, ou celui d’une famille et sa classe."""
+    if isinstance(event_type, str):
+        return event_type, None
+    if isinstance(event_type, type) and issubclass(event_type, DomainEvent):
+        name = getattr(event_type, "event_type", None)
+        if "event_type" in vars(event_type) or event_types.get(str(name)) is event_type:
+            return str(name), None
+        return family_name(event_type), event_type
+    raise SubscriptionError(f"{event_type!r} is neither an event name nor a DomainEvent class.")
 
 
 def _with(new: Subscription, current: tuple[Subscription, ...]) -> tuple[Subscription, ...]:

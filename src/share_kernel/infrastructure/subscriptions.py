@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 
-from ..domain.domain_event import DomainEvent, SubscriptionError
+from ..domain.domain_event import DomainEvent, SubscriptionError, UnfinishedHandlerError
 
 Handler: TypeAlias = Callable[[Any], object]
 
@@ -55,22 +55,21 @@ class Subscription:
     on_dead: Literal["release", "hold"] = "release"
     """Une livraison abandonnée libère sa clé (``release``) ou la retient (``hold``)."""
 
-    def call(self, event: DomainEvent) -> str | None:
+    def call(self, event: DomainEvent) -> None:
         """Exécute le handler jusqu’à son terme, coroutine comprise.
 
-        Returns:
-            Ce que dit :func:`what_contradicts` de ce qu’il a rendu.
+        Raises:
+            UnfinishedHandlerError: il a rendu de quoi faire son travail, sans le faire.
         """
         result = self.handler(event)
         if inspect.isawaitable(result):
             result = async_to_sync(_await)(result)
-        return what_contradicts(result)
+        check_result(result, partial(label_of, self.name, event))
 
     def distance(self, cls: type[DomainEvent]) -> int | None:
         """Renvoie à combien d’ancêtres de *cls* l’abonnement se trouve, ou ``None``."""
-        if self.family is None:
-            return 0 if self.event_type == cls.event_type else None
-        return next((n for n, base in enumerate(cls.__mro__) if _same(base, self.family)), None)
+        names = [cls.event_type, *map(family_name, cls.__mro__)]
+        return names.index(self.event_type) if self.event_type in names else None
 
     def ordering_key_of(self, cls: type[DomainEvent]) -> str | None:
         """Renvoie l’attribut qui ordonne les livraisons de ces événements, s’il y en a un."""
@@ -97,23 +96,24 @@ async def _await(result: object) -> object:
     return None if result is before else result
 
 
-def _same(one: type, other: type) -> bool:
-    """Une classe relue (rechargement, cellule rejouée) reste la même."""
-    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+def family_name(cls: type) -> str:
+    """Renvoie le nom d’une famille ; une classe relue (rechargement) garde le sien."""
+    return f"{cls.__module__}.{cls.__qualname__}*"
 
 
-def what_contradicts(result: object) -> str | None:
-    """Dit en quoi ce qu’un handler renvoie dément qu’il ait fini, ou ``None``.
+def check_result(result: object, label: Callable[[], str]) -> None:
+    """Ne croit pas un handler qui rend de quoi faire son travail, ou une promesse.
 
     Raises:
+        UnfinishedHandlerError: il reste quelque chose à faire ou à attendre.
         BaseException: ce qu’a levé le travail qu’il a confié à un autre fil.
     """
     kind = type(result).__name__
+    if isinstance(result, Future) and result.done():
+        return check_result(result.result(), label)
     if isinstance(result, Future):
-        if result.done():
-            return what_contradicts(result.result())
-        return f"returned a {kind} that is not done. Wait for its result() there."
-    if inspect.isawaitable(result):
+        kind, cure = f"{kind} that is not done", "Wait there for its result()"
+    elif inspect.isawaitable(result):
         cure = "Await it there, or subscribe the handler with subscribe_async"
     elif isinstance(result, _NOT_RUN):
         cure = "Make the handler a plain function, or consume what it makes"
@@ -121,7 +121,12 @@ def what_contradicts(result: object) -> str | None:
         return None
     if hasattr(result, "close"):
         result.close()  # Python would warn about a coroutine that was never awaited
-    return f"returned a {kind}: its body has not run. {cure}."
+    raise UnfinishedHandlerError(f"{label()} returned a {kind}: its body has not run. {cure}.")
+
+
+def label_of(name: str, event: DomainEvent) -> str:
+    """Nomme un handler et son événement, au début d’une erreur."""
+    return f"Handler {name} of {event.event_type} {event.event_id}"
 
 
 def natural_name(handler: Handler) -> str | None:
@@ -182,7 +187,7 @@ def make_subscription(
 
 def _handler_faults(new: Subscription) -> Iterator[str]:
     """Nomme ce qui échouerait à coup sûr le jour de l’appel."""
-    handler: Any = new.handler  # whatever was passed
+    handler: Any = new.handler
     if not callable(handler):
         yield "it is not callable."
     if _is(handler, inspect.isgeneratorfunction) or _is(handler, inspect.isasyncgenfunction):

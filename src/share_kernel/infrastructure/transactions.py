@@ -35,13 +35,13 @@ def balanced(label: str) -> Iterator[None]:
     finally:
         left = [before[0].alias for before in states if roll_back_to(before)]
     if left:
-        raise UnfinishedHandlerError(f"{label} {left_open(', '.join(left))}")
+        raise left_open(label, ", ".join(left))
 
 
-def left_open(aliases: str) -> str:
-    """Renvoie la fin de l’erreur d’un handler qui a laissé une transaction ouverte."""
-    return (
-        f"returned and left a transaction open on {aliases}: it is rolled back. "
+def left_open(label: str, aliases: str) -> UnfinishedHandlerError:
+    """Renvoie l’erreur d’un handler qui a laissé une transaction ouverte."""
+    return UnfinishedHandlerError(
+        f"{label} returned and left a transaction open on {aliases}: it is rolled back. "
         "Use « with transaction.atomic() », and put back the autocommit you turn off."
     )
 

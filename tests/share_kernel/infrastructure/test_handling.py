@@ -1,10 +1,13 @@
+import pickle
 from typing import Any
 
 import pytest
 
 from src.share_kernel.domain.domain_event import PermanentFailure, RetryAfter
 from src.share_kernel.infrastructure import handling
+from src.share_kernel.infrastructure.event_bus import subscribe_async
 from src.share_kernel.infrastructure.subscriptions import LONGEST
+from tests.share_kernel.events import OrderPlaced
 
 
 def test_the_delay_grows_and_is_spread_over_its_whole_range() -> None:
@@ -77,3 +80,14 @@ def test_a_deployment_is_waited_for_about_a_day() -> None:
         assert 60 < delay < 15 * 60
         total, attempt = total + delay, attempt + 1
     assert total == pytest.approx(24 * 3600, rel=0.1)
+
+
+def test_the_error_of_a_lost_process_goes_from_a_process_to_another() -> None:
+    """Celery la sérialise entre un enfant et son parent."""
+    subscribe_async(OrderPlaced, print, name="h", max_attempts=2)
+
+    error = handling.attempt(OrderPlaced().to_dict(), "h", 0, "default", attempts=3).error
+
+    assert isinstance(error, handling.TooManyAttemptsError)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error) != ""
+    assert "attempt 3 is more than the 2 allowed" in str(error)

@@ -227,11 +227,16 @@ class TestLeftOpenSync:
         assert not Tenant.objects.exists()
         assert after == []
 
-    def test_the_error_says_what_to_write(self) -> None:
+    def test_the_error_names_who_may_have_done_it_and_what_to_write(self, after: Seen) -> None:
+        subscribe_sync(OrderPlaced, after.append, name="first")
         subscribe_sync(OrderPlaced, never_leaves_an_atomic, name="careless")
 
-        with pytest.raises(UnfinishedHandlerError, match="left a transaction open on default"):
+        with pytest.raises(UnfinishedHandlerError) as caught:
             publish_event(OrderPlaced())
+
+        assert str(caught.value).startswith("Handler first or careless of shop.order_placed ")
+        assert "left a transaction open on default" in str(caught.value)
+        assert "with transaction.atomic()" in str(caught.value)
 
     def test_in_a_thread_that_has_no_connection_yet(self) -> None:
         subscribe_sync(OrderPlaced, never_leaves_an_atomic, name="careless")
