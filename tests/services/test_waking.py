@@ -144,6 +144,17 @@ class TestWorkers:
         assert len(effects) == 300
         assert quiet.query(TRIED_AGAIN) == [(0,)]
 
+    def test_none_outlives_the_command_that_started_it(self, quiet: Stack) -> None:
+        with relaying(quiet, idle=0.2, options="'--workers', '2'") as process:
+            running = eventually(lambda: len(children(process)) == 2 and children(process), "two")
+            process.kill()
+            process.wait(timeout=patience())
+            eventually(
+                lambda: not [pid for pid in running if Path(f"/proc/{pid}").exists()],
+                "the end of both",
+                patience(20),
+            )
+
     def test_one_that_is_killed_is_replaced(self, quiet: Stack, label: str) -> None:
         with relaying(quiet, idle=0.2, options="'--workers', '2'") as process:
             before = eventually(lambda: len(children(process)) == 2 and children(process), "two")

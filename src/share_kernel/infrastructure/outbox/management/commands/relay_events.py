@@ -57,7 +57,8 @@ class Command(BaseCommand):
     def _relay(self, *, using: str, execute: bool, once: bool, stop: threading.Event) -> None:
         shows, total = self.stdout.isatty(), 0
         listener, idle = Listener(using), False
-        while not stop.is_set():
+        parent = multiprocessing.parent_process()  # that of --workers
+        while not stop.is_set() and (parent is None or parent.is_alive()):
             count = self._once(using, execute=execute, stop=stop, idle=idle)
             total += count or 0
             idle = not count  # a connection is kept until a second turn finds nothing
