@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.db.models import DateTimeField, Q
 from django.http import HttpRequest
@@ -25,7 +27,9 @@ from .models import ABANDONED, Delivery, DeliveryQuerySet
 
 _META = Delivery._meta  # noqa: SLF001  (Django documents it)
 OPEN = (Delivery.State.PENDING, *ABANDONED)
-SHOWN = 10_000  # deliveries of a state that are listed: the cost is bounded, whatever is asked
+# Of a state, how many deliveries are listed, and among how many those of a handler are looked for:
+# the cost is bounded, whatever is asked.
+SHOWN, SEARCHED = 1_000, 10_000
 
 for _field in _META.fields:  # said here, a label is in no migration
     _field.verbose_name = pgettext_lazy("share_kernel", str(_field.verbose_name))
@@ -51,7 +55,20 @@ class StateFilter(admin.SimpleListFilter):
         chosen = [self.value()] if self.value() in Delivery.State.values else []
         if _identifier(request.GET.get(SEARCH_VAR, "")):
             return queryset.filter(state__in=chosen or Delivery.State.values)
-        return queryset.newest(SHOWN, *(chosen or OPEN))
+        query = request.GET
+        named = {name: query[name] for name in ("event_type", "handler") if name in query}
+        newest = (_newest(queryset.in_state(state), named) for state in chosen or OPEN)
+        acted_on = request.POST.getlist(ACTION_CHECKBOX_NAME)  # newer ones may hide them since
+        return queryset.filter(pk__in=[*acted_on, *chain.from_iterable(newest)])
+
+
+def _newest(rows: Any, named: dict[str, str]) -> Any:
+    """Renvoie les clés des dernières lignes choisies, cherchées parmi assez de lignes."""
+    (clock,) = rows.query.order_by
+    times = rows.reverse().values_list(clock, flat=True)
+    for edge in times[SEARCHED : SEARCHED + 1] if named else ():
+        rows = rows.filter(**{f"{clock}__gte": edge})
+    return rows.reverse().filter(**named).values_list("pk", flat=True)[:SHOWN]
 
 
 class KnownFilter(admin.AllValuesFieldListFilter):

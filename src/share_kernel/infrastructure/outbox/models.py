@@ -408,18 +408,6 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
                 # What has left is no longer read, but PostgreSQL would still walk over it.
                 former, rest = found, rows.filter(**{f"{clock}__gte": found[-1][1]})
 
-    def newest(self, limit: int, *states: str) -> Self:
-        """Garde les dernières lignes de chacun de ces états : *limit*, sauf des heures égales."""
-        kept = models.Q(pk__in=[])
-        for state in states:
-            rows = self._everywhere().in_state(state)
-            (clock,) = rows.query.order_by
-            one = models.Q(state=state, **{f"{clock}__isnull": False})
-            for edge in rows.reverse().values_list(clock, flat=True)[limit : limit + 1]:
-                one &= models.Q(**{f"{clock}__gte": edge})
-            kept |= one
-        return self.filter(kept)
-
     def unlocked(self, ids: list[uuid.UUID]) -> Self:
         """Désigne, parmi ces lignes, celles que personne ne verrouille : écrire n’attendra pas."""
         if self.knows_its_locks():  # in SQL as it is: each delivery asks it

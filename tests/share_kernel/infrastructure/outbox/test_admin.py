@@ -108,6 +108,17 @@ class TestActions:
 
         assert Delivery.objects.get(state="dead") == row
 
+    def test_reach_a_row_that_newer_ones_have_hidden_since(
+        self, root: Client, row: Delivery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(admin, "SHOWN", 1)
+        publish_events([OrderPlaced(), OrderPlaced()])
+        assert str(row.pk) not in listed(root)
+
+        act(root, "give_up_selected", row)
+
+        assert Delivery.objects.get(state="dead") == row
+
     def test_giving_up_says_who_and_when(self, root: Client, row: Delivery) -> None:
         act(root, "give_up_selected", row)
 
@@ -256,7 +267,25 @@ class TestChoosing:
             start_after = timezone.now() - timedelta(minutes=minutes)
             Delivery.objects.filter(pk=other.pk).update(start_after=start_after)
 
-        assert listed(root, **query) == {str(other.pk) for other in rows[:3]}
+        assert listed(root, **query) == {str(other.pk) for other in rows[:2]}
+
+    @pytest.mark.parametrize("state", ["dead", "done"])
+    def test_what_is_chosen_is_found_behind_what_is_not(
+        self, root: Client, row: Delivery, state: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Mille échecs d’un handler ne cachent pas celui d’un autre ; dix mille, si."""
+        monkeypatch.setattr(admin, "SHOWN", 2)
+        monkeypatch.setattr(admin, "SEARCHED", 4)
+        publish_events([OrderPlaced() for _ in range(5)])
+        for minutes, other in enumerate(Delivery.objects.order_by("pk"), start=1):
+            other.handler, other.state = f"h{minutes}", state
+            other.settled_at = timezone.now() - timedelta(minutes=minutes)
+            other.save()
+
+        found = [bool(listed(root, handler=f"h{n}", state=state)) for n in range(1, 7)]
+
+        assert found == [True, True, True, True, True, False]
+        assert len(listed(root, state=state)) == 2
 
     def test_costs_a_fixed_number_of_statements(self, root: Client, row: Delivery) -> None:
         with CaptureQueriesContext(db) as queries:
