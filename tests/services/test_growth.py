@@ -2,12 +2,14 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.contrib.messages.storage.cookie import CookieStorage
+from django.core.management import call_command
 from django.db import transaction
 from django.test import RequestFactory, override_settings
 from pytest_django import DjangoDbBlocker
@@ -56,11 +58,14 @@ def page(register: Register, **query: str) -> Any:
         return response.render()
 
 
-# What an operator does, and how many rows it writes.
+# What an operator does.
 ACTS: dict[str, Callable[[Register], Any]] = {
     "status": lambda register: status(register.using),
     "replay": lambda register: rows(register).replay(),
     "replay, of one handler": lambda register: rows(register).filter(handler=RARE).replay(),
+    "replay, dry run": lambda register: call_command(
+        "replay_events", "--all", "--dry-run", database=register.using, stdout=StringIO()
+    ),
     "hurry": lambda register: rows(register).waiting().hurry(),
     "give up": lambda register: rows(register).give_up("enough"),
     "prune": lambda register: rows(register).prune(days=DAYS - 0.4, include_dead=True),
@@ -74,6 +79,10 @@ ACTS: dict[str, Callable[[Register], Any]] = {
     "list, further": lambda register: page(register, state="done", p="5"),
     "search": lambda register: page(register, q="00000000-0000-7000-9000-000000000010"),
 }
+
+
+# A page sorts what it shows; what waits for a deployment has no index: all that waits is read.
+MAY_SORT = [act for name, act in ACTS.items() if name.startswith(("list", "search", "hurry"))]
 
 
 def rows(register: Register) -> Rows:
@@ -195,6 +204,8 @@ def test_no_statement_reads_the_whole_table_of_postgresql(
     plans = costs(with_statistics, act)
 
     assert [plan.sql for plan in plans if "Seq Scan" in plan.text] == []
+    if act not in MAY_SORT:
+        assert [plan.sql for plan in plans if "Sort" in plan.text] == []
     for plan in plans:
         # Finding a row by its key touches four pages; writing it, a few of each index.
         named = 30 * SLICE if not plan.reads else 15 * SHOWN

@@ -287,9 +287,12 @@ class TestChoosing:
         assert found == [True, True, True, True, True, False]
         assert len(listed(root, state=state)) == 2
 
-    def test_costs_a_fixed_number_of_statements(self, root: Client, row: Delivery) -> None:
+    @pytest.mark.parametrize("query", [{}, {"_facets": ""}])
+    def test_costs_a_fixed_number_of_statements(
+        self, root: Client, row: Delivery, query: dict[str, str]
+    ) -> None:
         with CaptureQueriesContext(db) as queries:
-            root.get(LIST)
+            root.get(LIST, query)
 
         mine = [query["sql"] for query in queries if "outbox_delivery" in query["sql"]]
         assert len(mine) == 5  # a bound for each state, a count, a page
