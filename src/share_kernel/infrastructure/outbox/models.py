@@ -22,6 +22,7 @@ from django.utils.translation import pgettext_lazy
 from ...domain.identifiers import uuid7
 from .. import settings
 from ..subscriptions import NAME_LENGTH
+from .repeated import repeated
 
 if not apps.is_installed(__package__):  # Django would take the table for one of the core’s
     raise ImproperlyConfigured(
@@ -46,7 +47,7 @@ NOT_SENT = "not sent: "  # and while the broker refuses its wake-up
 
 # For PostgreSQL, conditions on a row.
 _LOCKED_HERE = f"{TABLE}.xmax = pg_current_xact_id()::xid"
-_UNLOCKED = f"{TABLE}.id IN (SELECT id FROM {TABLE} WHERE id = ANY(%s) FOR UPDATE SKIP LOCKED)"  # noqa: S608  (a constant)
+_UNLOCKED = f"{TABLE}.id IN (SELECT id FROM {TABLE} WHERE id IN ({{}}) FOR UPDATE SKIP LOCKED)"  # noqa: S608  (a constant)
 
 
 class DatabaseClock(Now):
@@ -91,6 +92,11 @@ def in_seconds(seconds: float) -> models.Expression:
     return DatabaseClock() + timedelta(seconds=seconds)
 
 
+def done() -> dict[str, Any]:
+    """Renvoie ce que devient une ligne dont le handler a réussi."""
+    return {"state": Delivery.State.DONE, "settled_at": DatabaseClock(), "error": ""}
+
+
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     """La machine à états d’une livraison : rien d’autre n’écrit d’état."""
 
@@ -118,7 +124,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def of(self, row: Delivery, **more: Any) -> Self:
         """Renvoie la ligne de cet essai, si elle est encore à lui."""
         # unsettled(), written in the shortest way: each delivery asks it three times.
-        return self.filter(pk=row.pk, attempts=row.attempts, settled_at__isnull=True, **more)
+        return self.filter(id=row.id, attempts=row.attempts, settled_at__isnull=True, **more)
 
     def reserve(
         self, limit: int, ids: Sequence[uuid.UUID] | None = None, before: datetime | None = None
@@ -153,13 +159,26 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def start(self, row: Delivery) -> bool:
         """Compte l’essai d’une ligne réservée, si elle l’est encore et que sa clé est libre."""
-        mine = self.of(row, reserved_until=row.reserved_until)
-        if row.key is not None:
-            mine = mine.exclude(models.Exists(self.line(row.handler, row.key, row.position)))
+        count = self._count if row.key is None else self._count_in_line
         with transaction.atomic(using=self.db, savepoint=False):
-            started = mine.unlocked([row.pk]).update(attempts=row.attempts + 1)
+            waits = connections[self.db].vendor == "mysql"  # its UPDATE would, for a lock
+            started = 0 if waits and not self._lock(row) else count(row)
         row.attempts += started
         return bool(started)
+
+    def _counted(self, row: Any) -> Any:
+        mine = self.of(row, reserved_until=row.reserved_until)
+        if self.knows_its_locks():
+            mine = mine.unlocked([row.id])
+        return mine, {"attempts": models.F("attempts") + 1}
+
+    _count = repeated(_counted)
+
+    @repeated
+    def _count_in_line(self, row: Any) -> Any:
+        held = models.Exists(self.line(row.handler, row.key, row.position))
+        mine, change = self._counted(row)
+        return mine.exclude(held), change
 
     def release(self, rows: Sequence[Delivery], untried: Sequence[Delivery] = ()) -> None:
         """Rend des lignes réservées, qui gardent leur place, et l’essai de celles qui en ont un.
@@ -233,16 +252,18 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
     def lock(self, row: Delivery) -> bool:
         """Verrouille la ligne de cet essai, sauf si un autre l’exécute déjà."""
-        mine = self.of(row)
         limit = time.monotonic() + BRIEFLY
-        free = mine.skip_locked().order_by("pk").values_list("pk")
-        locked = free.first()
         # A rival that looks for rows may hold this one for an instant: not to be taken for one
         # that executes it, or this would be an attempt that nobody makes.
-        while locked is None and time.monotonic() < limit and mine.exists():
+        while not self._lock(row):
+            if time.monotonic() > limit or not self.of(row).exists():
+                return False
             time.sleep(BRIEFLY / 20)
-            locked = free.first()
-        return locked is not None
+        return True
+
+    @repeated
+    def _lock(self, row: Any) -> Any:
+        return self.of(row).skip_locked().values_list("id"), None
 
     def renew(self, row: Delivery, seconds: float) -> int:
         """Prolonge la réservation de cet essai."""
@@ -262,13 +283,22 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             row: la ligne.
             locked: cette transaction l’a verrouillée ; si une autre lui a succédé, rien n’est fait.
         """
-        mine = self.of(row)
-        if locked and self.knows_its_locks():
-            mine = mine.filter(RawSQL(_LOCKED_HERE, [], models.BooleanField()))  # noqa: S611  (fixed)
+        locked = locked and self.knows_its_locks()
         if settings.get("KEEP_DONE") == 0:
+            mine = self._locked_here(row) if locked else self.of(row)
             return mine.delete()[0]
-        former = {"error": ""} if row.error else {}
-        return mine.update(state=Delivery.State.DONE, settled_at=DatabaseClock(), **former)
+        return self._settle_locked(row) if locked else self._settle(row)
+
+    def _locked_here(self, row: Any) -> Self:
+        return self.of(row).filter(RawSQL(_LOCKED_HERE, [], models.BooleanField()))  # noqa: S611  (fixed)
+
+    @repeated
+    def _settle(self, row: Any) -> Any:
+        return self.of(row), done()
+
+    @repeated
+    def _settle_locked(self, row: Any) -> Any:
+        return self._locked_here(row), done()
 
     def postpone(self, row: Delivery, *, delay: float, attempts: int, error: str) -> int:
         """Remet la ligne de cet essai à plus tard."""
@@ -411,7 +441,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def unlocked(self, ids: list[uuid.UUID]) -> Self:
         """Désigne, parmi ces lignes, celles que personne ne verrouille : écrire n’attendra pas."""
         if self.knows_its_locks():  # in SQL as it is: each delivery asks it
-            return self.filter(RawSQL(_UNLOCKED, [ids], models.BooleanField()))  # noqa: S611  (fixed)
+            sql = _UNLOCKED.format(", ".join(["%s"] * len(ids)) or "NULL")
+            return self.filter(RawSQL(sql, ids, models.BooleanField()))  # noqa: S611  (marks only)
         if connections[self.db].vendor == "mysql":  # in a subquery, MariaDB would wait
             ids = list(self.filter(pk__in=ids).skip_locked().values_list("pk", flat=True))
         return self.filter(pk__in=ids)
