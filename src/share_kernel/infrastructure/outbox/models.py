@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import attrgetter
 from typing import Any, Self
+from zlib import crc32
 
 from django.apps import apps
 from django.conf import settings as django_settings
@@ -138,14 +139,28 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         due = due.annotate(waited=DatabaseClock() - models.F("pending_since"), now=DatabaseClock())
         if before:
             due = due.filter(start_after__lt=before)
+        end = time.monotonic() + BRIEFLY
         while True:
             with transaction.atomic(using=self.db):
-                found = list(due.skip_locked()[:limit])
+                proceeds = ids is not None or self._is_alone() or time.monotonic() > end
+                found = list(due.skip_locked()[:limit]) if proceeds else []
                 rows = self._in_order(found)
                 if rows:
                     self._reserve(rows)
-            if rows or not found:
+            if rows or (proceeds and not found):
                 return rows
+            if not proceeds:
+                time.sleep(BRIEFLY / 40)
+
+    def _is_alone(self) -> bool:
+        """Dit si aucun rival ne cherche de lignes ; il attendra jusqu’à la fin d’ici."""
+        # With an older view of the table, PostgreSQL would lock rows that this one has reserved
+        # meanwhile, before it sees so: their attempt could not be counted.
+        if not self.knows_its_locks():
+            return True
+        with connections[self.db].cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [crc32(TABLE.encode())])
+            return bool(cursor.fetchone()[0])
 
     def _reserve(self, rows: Sequence[Any]) -> None:
         first, until = rows[0], rows[0].now + timedelta(seconds=CLAIM)
