@@ -466,8 +466,34 @@ class TestBatch:
         assert seen == []
         letters = mailbox.take()
         assert [(letter.task, letter.args[1]) for letter in letters] == [(EVENT, "seen")] * 2
+        assert [letter.headers["retries"] for letter in letters] == [1, 1]  # what was lost counts
         assert [letter.run() for letter in letters] == ["SUCCESS"] * 2
         assert [event.order_id for event in seen] == ["0", "1"]
+
+    def test_after_a_lost_process_the_only_attempt_allowed_is_still_made(
+        self, mailbox: Mailbox
+    ) -> None:
+        runs: Seen = []
+        subscribe_async(OrderPlaced, runs.append, name="once", max_attempts=1)
+        Letter(BATCH, [self.items("once"), "default"], {}).run(retries=1)
+
+        (letter,) = mailbox.take()
+
+        assert letter.run() == "SUCCESS"
+        assert len(runs) == 1
+
+    @pytest.mark.parametrize("payload", [3, None, "text", [], {}, {"event_type": "no.such_event"}])
+    def test_after_a_lost_process_what_is_forged_stops_nothing(
+        self, seen: Seen, mailbox: Mailbox, payload: Any
+    ) -> None:
+        items = [{"payload": payload, "handler": "seen"}, *self.items("unheard", "seen")]
+
+        assert Letter(BATCH, [items, "default"], {}).run(retries=1) == "SUCCESS"
+
+        letters = mailbox.take()
+        assert [letter.args[0] for letter in letters] == [item["payload"] for item in items]
+        assert letters[-1].run() == "SUCCESS"
+        assert [event.order_id for event in seen] == ["1"]
 
     def test_without_a_broker_the_whole_is_given_back(self, mailbox: Mailbox) -> None:
         failing_with(ValueError("no paper left"))

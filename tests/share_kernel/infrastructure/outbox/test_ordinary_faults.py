@@ -278,6 +278,15 @@ class TestBadEnds:
         assert (row("first").state, row("first").attempts) == ("pending", 1)
         assert "SystemExit" in row("first").error
 
+    def test_the_relay_tells_that_it_did_not_stop(
+        self, after: Seen, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        publish_with(raising(SystemExit), after)
+
+        relay(execute=True)
+
+        assert said_at(logging.ERROR, caplog, str(row("first").pk), "SystemExit")
+
     def test_the_keyboard_interrupts(self, after: Seen) -> None:
         publish_with(raising(KeyboardInterrupt), after)
 
@@ -360,6 +369,16 @@ class TestCallbacksOfAHandler:
         assert after == [event]
         assert len(paid) == 1
         assert said_at(logging.ERROR, caplog, "first")
+
+    def test_a_request_to_stop_goes_up_to_celery_once_it_is_done(
+        self, memory_broker: MemoryBroker, after: Seen
+    ) -> None:
+        publish_with(lambda event: transaction.on_commit(lambda: raising(SystemExit)(event)), after)
+
+        with pytest.raises(SystemExit):
+            memory_broker.run("deliver", [str(row("first").pk)])
+
+        assert (row("first").state, row("first").attempts) == ("done", 1)
 
 
 class TestMisrouted:

@@ -3,14 +3,16 @@
 import itertools
 import logging
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from src.share_kernel.infrastructure.event_bus import (
@@ -18,6 +20,7 @@ from src.share_kernel.infrastructure.event_bus import (
     publish_events,
     subscribe_async,
 )
+from src.share_kernel.infrastructure.outbox.management.commands import relay_events
 from src.share_kernel.infrastructure.outbox.models import Delivery
 from src.share_kernel.infrastructure.outbox.relay import relay
 from tests.share_kernel.events import OrderPlaced
@@ -44,6 +47,19 @@ def overdue(**values: Any) -> None:
 def woken(letters: list[Letter]) -> list[str]:
     assert {letter.task for letter in letters} <= {"share_kernel.deliver"}
     return [pk for letter in letters for pk in letter.args[0]]
+
+
+def test_a_delivery_costs_one_commit_and_seven_statements(seen: Seen) -> None:
+    def statements(deliveries: int) -> Counter[str]:
+        publish_events([OrderPlaced() for _ in range(deliveries)])
+        with CaptureQueriesContext(connection) as queries:
+            relay(execute=True)
+        return Counter(query["sql"].split()[0] for query in queries)
+
+    more = statements(13) - statements(3)
+
+    assert more["COMMIT"] == 10
+    assert more.total() == 70
 
 
 class TestOrder:
@@ -148,6 +164,19 @@ class TestLoop:
         call_command("relay_events", "--execute", "--once", stdout=terminal)
 
         assert "\r2 relayed" in terminal.getvalue()
+
+    def test_a_process_of_several_that_fails_fails_the_command(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(*args: Any, **options: Any) -> int:
+            raise OperationalError("no such host")
+
+        monkeypatch.setattr(relay_events, "relay", fail)
+
+        with pytest.raises(CommandError, match="A relay process failed"):
+            call_command("relay_events", "--execute", "--once", "--workers=2", stdout=StringIO())
+
+        assert "Relay process" in caplog.text
 
 
 class Terminal(StringIO):
