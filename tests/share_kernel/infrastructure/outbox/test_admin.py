@@ -129,6 +129,17 @@ class TestActions:
 
 
 class TestReading:
+    def test_each_column_and_each_field_has_a_label_in_the_readers_language(
+        self, root: Client, row: Delivery
+    ) -> None:
+        root.cookies["django_language"] = "fr"
+
+        (column,) = re.findall(
+            r"column-short_error.*?</th>", root.get(LIST).content.decode(), re.DOTALL
+        )
+        assert "Erreur" in column
+        assert "Charge utile" in page_of(root, row)
+
     def test_the_list_shows_the_first_line_of_an_error(self, root: Client, row: Delivery) -> None:
         Delivery.objects.update(error=f"ValueError: {'!' * 300}\nsecond line")
 

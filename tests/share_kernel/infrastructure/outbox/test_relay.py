@@ -2,11 +2,13 @@
 
 import itertools
 import logging
+import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +24,7 @@ from src.share_kernel.infrastructure.event_bus import (
 )
 from src.share_kernel.infrastructure.outbox.management.commands import relay_events
 from src.share_kernel.infrastructure.outbox.models import Delivery
-from src.share_kernel.infrastructure.outbox.relay import relay
+from src.share_kernel.infrastructure.outbox.relay import let_go, relay
 from tests.share_kernel.events import OrderPlaced
 from tests.share_kernel.mailbox import MEMORY, REFUSED, Letter, Mailbox
 
@@ -165,6 +167,54 @@ class TestLoop:
 
         assert "\r2 relayed" in terminal.getvalue()
 
+    def test_looks_again_at_once_after_a_turn_that_found_something(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found, waits = [2, 3, 0], list[float]()
+        monkeypatch.setattr(relay_events, "relay", lambda *args, **options: found.pop(0))
+        monkeypatch.setattr(relay_events.Listener, "wait", lambda self, *args: waits.append(1))
+        printed = StringIO()
+
+        call_command("relay_events", "--execute", "--once", stdout=printed)
+
+        assert printed.getvalue().endswith("\n5 relayed.\n")
+        assert waits == []
+
+    def test_several_processes_end_when_nothing_is_late(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def note(*args: Any, **options: Any) -> int:
+            (tmp_path / str(os.getpid())).touch()
+            return 0
+
+        monkeypatch.setattr(relay_events, "relay", note)
+
+        call_command("relay_events", "--execute", "--once", "--workers=2", stdout=StringIO())
+
+        assert len(list(tmp_path.iterdir())) == 2
+        assert "Relay process" not in caplog.text
+
+    def test_several_processes_are_stopped_until_they_hear_and_waited_for(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        def stop_the_command(*args: Any, **options: Any) -> int:
+            """Chaque processus manque le premier signal, comme s’il finissait de naître."""
+            heard, started = signal.getsignal(signal.SIGTERM), tmp_path / str(os.getpid())
+            if not started.exists():
+                started.touch()
+                signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, heard))
+                os.kill(os.getppid(), signal.SIGTERM)
+            return 0
+
+        monkeypatch.setattr(relay_events, "relay", stop_the_command)
+
+        call_command("relay_events", "--execute", "--workers=2", stdout=StringIO())
+
+        for started in tmp_path.iterdir():
+            with pytest.raises(ChildProcessError):  # it has ended, and its end was read
+                os.waitpid(int(started.name), os.WNOHANG)
+        assert list(tmp_path.iterdir())
+
     def test_a_process_of_several_that_fails_fails_the_command(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -177,6 +227,45 @@ class TestLoop:
             call_command("relay_events", "--execute", "--once", "--workers=2", stdout=StringIO())
 
         assert "Relay process" in caplog.text
+
+
+class TestLetGo:
+    """Une connexion est lâchée entre deux tours, et CONN_MAX_AGE nul attend un tour vide."""
+
+    @pytest.fixture
+    def let_go_of(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+        looks: list[int] = []
+        monkeypatch.setattr(connection, "close_if_unusable_or_obsolete", lambda: looks.append(1))
+
+        def count(max_age: int | None, *, idle: bool) -> int:
+            monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", max_age)
+            let_go(idle=idle)
+            return len(looks)
+
+        return count
+
+    @pytest.mark.parametrize(
+        ("max_age", "idle", "looks"),
+        [(0, False, 0), (0, True, 1), (60, False, 1), (60, True, 1), (None, False, 1)],
+    )
+    def test_by_its_age(
+        self, let_go_of: Callable[..., int], max_age: int | None, looks: int, *, idle: bool
+    ) -> None:
+        assert let_go_of(max_age, idle=idle) == looks
+
+    @pytest.mark.parametrize("max_age", [0, 60])
+    def test_never_inside_a_transaction(self, let_go_of: Callable[..., int], max_age: int) -> None:
+        with transaction.atomic():
+            assert let_go_of(max_age, idle=True) == 0
+
+    def test_an_error_that_it_has_survived_is_forgotten(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(connection, "errors_occurred", True)
+
+        let_go(idle=False)
+
+        assert connection.errors_occurred is False
 
 
 class Terminal(StringIO):
