@@ -332,6 +332,15 @@ class TestASessionLeftReadOnly:
 READ_ONLY = "SESSION CHARACTERISTICS AS TRANSACTION"
 
 
+def test_a_handler_without_a_transaction_is_settled_too(register: Register) -> None:
+    subscribe_async(OrderPlaced, lambda event: None, name="alone", atomic=False)
+    publish(register)
+
+    assert register.turn() == 1
+
+    assert register.states() == {"alone": "done"}
+
+
 class TestAnotherDatabaseThatRestarts:
     """Sous un relais qui tourne depuis longtemps."""
 

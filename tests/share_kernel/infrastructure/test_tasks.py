@@ -336,6 +336,14 @@ class TestAttempt:
         assert letter.run() == "FAILURE"
         assert mailbox.take() == []
 
+    def test_a_delay_of_zero_is_none(self, mailbox: Mailbox) -> None:
+        failing_with(RetryAfter(0))
+
+        letter_for(OrderPlaced()).run()
+
+        (letter,) = mailbox.take()
+        assert letter.headers["eta"] is None
+
     def test_no_delay_exceeds_what_a_broker_bears(self, mailbox: Mailbox) -> None:
         failing_with(RetryAfter(10**6, "next year"))
 
