@@ -369,6 +369,9 @@ class TestCallbacksOfAHandler:
         assert after == [event]
         assert len(paid) == 1
         assert said_at(logging.ERROR, caplog, "first")
+        (record,) = [item for item in caplog.records if "on_commit" in item.getMessage()]
+        assert vars(record)["event_id"] == str(event.event_id)
+        assert isinstance(record.exc_info and record.exc_info[1], error)
 
     def test_a_request_to_stop_goes_up_to_celery_once_it_is_done(
         self, memory_broker: MemoryBroker, after: Seen
