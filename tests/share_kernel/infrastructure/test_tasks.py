@@ -336,6 +336,15 @@ class TestAttempt:
         assert letter.run() == "FAILURE"
         assert mailbox.take() == []
 
+    def test_what_is_sent_again_keeps_its_identifier(self, mailbox: Mailbox) -> None:
+        """Sinon, révoquer une tâche n’arrêterait pas ses essais suivants."""
+        failing_with(ValueError("no paper left"))
+
+        letter_for(OrderPlaced()).run(task_id="the-task")
+
+        (letter,) = mailbox.take()
+        assert letter.headers["id"] == "the-task"
+
     def test_a_delay_of_zero_is_none(self, mailbox: Mailbox) -> None:
         failing_with(RetryAfter(0))
 

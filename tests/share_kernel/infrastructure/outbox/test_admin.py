@@ -167,6 +167,16 @@ class TestReading:
 
         assert f"<pre>{payload.replace('<', '&lt;').replace('>', '&gt;')}</pre>" in page
 
+    def test_a_payload_too_deep_to_lay_out_is_shown_as_it_is(
+        self, root: Client, row: Delivery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        deep: list[Any] = []
+        for _ in range(100_000):
+            deep = [deep]
+        monkeypatch.setattr(admin, "readable", lambda row: deep)
+
+        assert f"<pre>{html.escape(row.payload)}</pre>" in page_of(root, row)
+
     def test_a_row_says_what_it_is(self, row: Delivery) -> None:
         assert str(row) == f"shop.order_placed {row.event_id} → seen (pending)"
 

@@ -4,6 +4,7 @@ import itertools
 import logging
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -159,13 +160,38 @@ class TestLoop:
         assert printed.getvalue().endswith("\n1 relayed.\n")
         assert Delivery.objects.get().state == "done"
 
+    def test_says_at_once_what_it_does(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        told: list[str] = []
+
+        class Pipe(StringIO):
+            def flush(self) -> None:
+                told.append(self.getvalue())
+
+        def look(*args: Any, **options: Any) -> int:
+            assert told[-1] == "Relaying default, executing. Stop with Ctrl-C.\n"
+            return 0
+
+        monkeypatch.setattr(relay_events, "relay", look)
+        printed = Pipe()
+        call_command("relay_events", "--execute", "--once", stdout=printed)
+
+        assert printed.getvalue().endswith("Ctrl-C.\n0 relayed.\n")
+
+    def test_counts_on_a_terminal_and_nowhere_else(self, seen: Seen) -> None:
+        publish_events([OrderPlaced(), OrderPlaced()])
+        printed = StringIO()
+
+        call_command("relay_events", "--execute", "--once", stdout=printed)
+
+        assert "\r" not in printed.getvalue()
+
     def test_counts_on_a_terminal(self, seen: Seen) -> None:
         publish_events([OrderPlaced(), OrderPlaced()])
         terminal = Terminal()
 
         call_command("relay_events", "--execute", "--once", stdout=terminal)
 
-        assert "\r2 relayed" in terminal.getvalue()
+        assert "\r2 relayed2 relayed.\n" in terminal.getvalue()
 
     def test_looks_again_at_once_after_a_turn_that_found_something(
         self, monkeypatch: pytest.MonkeyPatch
@@ -179,6 +205,32 @@ class TestLoop:
 
         assert printed.getvalue().endswith("\n5 relayed.\n")
         assert waits == []
+
+    def test_waits_after_a_failure_longer_than_for_work(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found: list[int] = [2, 0, 0]
+        waits: list[float] = []
+
+        class Stop(threading.Event):
+            def wait(self, timeout: float | None = None) -> bool:
+                waits.append(timeout or 0)
+                return self.is_set()
+
+        def look(*args: Any, **options: Any) -> int:
+            if not waits:
+                raise OperationalError("no such host")
+            if len(found) == 1:
+                stop.set()
+            return found.pop(0)
+
+        stop = Stop()
+        monkeypatch.setattr(relay_events, "_stop_on_signals", lambda: stop)
+        monkeypatch.setattr(relay_events, "relay", look)
+
+        call_command("relay_events", "--execute", stdout=StringIO())
+
+        assert waits == [2, 0.5, 0.5]
 
     def test_several_processes_end_when_nothing_is_late(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -387,6 +387,13 @@ class TestPrune:
         assert f"deleted: {count}." in self.run(*args)
         assert Delivery.objects.count() == 1 - count
 
+    def test_a_dead_row_stays_unless_it_is_asked_for(self, seen: Seen) -> None:
+        publish_event(OrderPlaced())
+        overdue(state="dead", settled_at=timezone.now() - timedelta(days=99))
+
+        assert Delivery.objects.prune(days=1) == 0
+        assert Delivery.objects.prune(days=1, include_dead=True) == 1
+
 
 class TestRelayCommand:
     def test_a_database_that_fails_is_told_and_survived(
