@@ -989,6 +989,10 @@ BAD_ARGUMENTS = [
     ["prune_events", "--database", "nope"],
     ["events_status", "--database", "nope"],
     ["relay_events", "--execute", "--once", "--database", "nope"],
+    *(
+        ["relay_events", "--execute", "--once", "--workers", text]
+        for text in ("0", "257", "-1", "x", "1.5", "1e9", "")
+    ),
 ]
 
 

@@ -26,6 +26,7 @@ from src.share_kernel.infrastructure.event_bus import (
 from src.share_kernel.infrastructure.outbox.management.commands import relay_events
 from src.share_kernel.infrastructure.outbox.models import Delivery
 from src.share_kernel.infrastructure.outbox.relay import let_go, relay
+from src.share_kernel.infrastructure.outbox.waking import Listener
 from tests.share_kernel.events import OrderPlaced
 from tests.share_kernel.mailbox import MEMORY, REFUSED, Letter, Mailbox
 
@@ -198,7 +199,7 @@ class TestLoop:
     ) -> None:
         found, waits = [2, 3, 0], list[float]()
         monkeypatch.setattr(relay_events, "relay", lambda *args, **options: found.pop(0))
-        monkeypatch.setattr(relay_events.Listener, "wait", lambda self, *args: waits.append(1))
+        monkeypatch.setattr(Listener, "wait", lambda self, *args: waits.append(1))
         printed = StringIO()
 
         call_command("relay_events", "--execute", "--once", stdout=printed)
