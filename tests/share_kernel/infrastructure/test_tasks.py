@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from celery import current_app
+from celery.signals import task_retry
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
@@ -49,6 +50,13 @@ def failing_with(error: Exception, **options: Any) -> Seen:
 
 def letter_for(event: DomainEvent, handler: str = "failing", depth: int = 0) -> Letter:
     return Letter(EVENT, [event.to_dict(), handler, depth, "default"], {})
+
+
+@contextmanager
+def connected(signal: Any, receiver: Any) -> Iterator[None]:
+    signal.connect(receiver)
+    yield
+    signal.disconnect(receiver)
 
 
 def wait_of(letter: Letter) -> timedelta:
@@ -344,6 +352,32 @@ class TestAttempt:
 
         (letter,) = mailbox.take()
         assert letter.headers["id"] == "the-task"
+
+    def test_celery_is_told_why_and_when(self, mailbox: Mailbox) -> None:
+        failing_with(RetryAfter(600, "closed for lunch"))
+        told: list[Any] = []
+
+        def keep(reason: Any, **_: Any) -> None:
+            told.append(reason)
+
+        with connected(task_retry, keep):
+            letter_for(OrderPlaced()).run()
+
+        (letter,), (reason,) = mailbox.take(), told
+        assert str(reason.exc) == "closed for lunch"
+        assert abs(reason.when - datetime.fromisoformat(letter.headers["eta"])) < timedelta(minutes=5)
+
+    def test_what_is_sent_again_stays_in_its_exchange(
+        self, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        failing_with(ValueError("no paper left"))
+        sent: dict[str, Any] = {}
+        task = current_app.tasks[EVENT]
+        monkeypatch.setattr(task, "apply_async", lambda **options: sent.update(options))
+
+        task.apply(letter_for(OrderPlaced()).args, exchange="shop", routing_key="slow")
+
+        assert (sent["exchange"], sent["routing_key"]) == ("shop", "slow")
 
     def test_a_delay_of_zero_is_none(self, mailbox: Mailbox) -> None:
         failing_with(RetryAfter(0))
