@@ -365,7 +365,9 @@ class TestAttempt:
 
         (letter,), (reason,) = mailbox.take(), told
         assert str(reason.exc) == "closed for lunch"
-        assert abs(reason.when - datetime.fromisoformat(letter.headers["eta"])) < timedelta(minutes=5)
+        assert abs(reason.when - datetime.fromisoformat(letter.headers["eta"])) < timedelta(
+            minutes=5
+        )
 
     def test_what_is_sent_again_stays_in_its_exchange(
         self, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
