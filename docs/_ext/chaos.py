@@ -15,7 +15,17 @@ from sphinx.util.docutils import SphinxDirective
 from tables import Cells, named, paragraph, table
 
 RUN = Path(__file__).resolve().parents[1] / "_data" / "chaos.json"
-MEASURES = ("orders", "deliveries", "effects", "dead", "late", "lost", "phantom", "duplicates")
+MEASURES = (
+    "orders",
+    "deliveries",
+    "effects",
+    "dead",
+    "late",
+    "lost",
+    "phantom",
+    "duplicates",
+    "order_violations",
+)
 
 
 class Chaos(SphinxDirective):

@@ -21,8 +21,8 @@ from .storm import RECIPES, Recipe, Result, run
 SECONDS = 25.0
 EXAMPLES = 5
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
-HEADS = "stack seconds faults orders cancelled deliveries effects dead late lost phantom duplicates"
-COLUMNS = "{:22}{:>8}{:>8}{:>8}{:>12}{:>12}{:>9}{:>7}{:>7}{:>7}{:>9}{:>12}"
+HEADS = f"stack seconds faults orders cancelled deliveries effects dead {' '.join(FAULTS)}"
+COLUMNS = "{:22}{:>8}{:>8}{:>8}{:>12}{:>12}{:>9}{:>7}{:>7}{:>7}{:>9}{:>12}{:>18}"
 
 
 def main() -> int:

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-INNOCENT = ("slow", "flaky", "deadly", "ok")
+INNOCENT = ("slow", "flaky", "deadly", "orderly", "ok")
 POISON = "poison"
-FAULTS = ("late", "lost", "phantom", "duplicates")
+FAULTS = ("late", "lost", "phantom", "duplicates", "order_violations")
 
 Pair = tuple[str, str]
 """Un événement et un handler."""
+Start = tuple[str, str, str, int]
+"""Un événement, un handler, une clé, et le rang de l’événement sous cette clé."""
+
+Line = TypeVar("Line", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Les comptes, et les quatre ensembles qui doivent être vides."""
+    """Les comptes, et les cinq ensembles qui doivent être vides."""
 
     orders: int
     deliveries: int
@@ -27,19 +32,20 @@ class Findings:
     lost: Sequence[Pair]
     phantom: Sequence[Pair]
     duplicates: Sequence[Pair]
+    order_violations: Sequence[Pair]
 
     @property
     def clean(self) -> bool:
-        """Rien d’inachevé, de perdu, d’inventé ni de doublé."""
+        """Rien d’inachevé, de perdu, d’inventé, de doublé ni de commencé avant son tour."""
         return not any(getattr(self, word) for word in FAULTS)
 
 
-def out_of_order(starts: Iterable[tuple[Hashable, int]]) -> list[tuple[Hashable, int]]:
+def out_of_order(starts: Iterable[tuple[Line, int]]) -> list[tuple[Line, int]]:
     """Renvoie les départs qui en suivent un de rang plus grand, dans la même file.
 
     Un rang qui part encore n’a doublé personne : c’est le même, qui n’avait pas fini.
     """
-    furthest: dict[Hashable, int] = {}
+    furthest: dict[Line, int] = {}
     late = []
     for line, rank in starts:
         if rank < furthest.get(line, rank):
@@ -53,6 +59,7 @@ def compare(
     deliveries: Sequence[tuple[str, str, str]],
     effects: Sequence[Pair],
     rolled_back: set[str],
+    starts: Sequence[Start],
     *,
     durable: bool,
 ) -> Findings:
@@ -63,6 +70,7 @@ def compare(
         deliveries: événement, handler et état de chaque ligne du registre.
         effects: événement et handler de chaque effet.
         rolled_back: les événements des transactions annulées exprès.
+        starts: les départs des handlers qui ont une clé, dans l’ordre où ils ont eu lieu.
         durable: sans registre, le handler empoisonné ne laisse aucune trace à vérifier.
     """
     published = set(orders) - rolled_back
@@ -89,4 +97,12 @@ def compare(
             | {pair for pair in effects if pair[1] == POISON}
         ),
         duplicates=sorted(pair for pair, count in Counter(effects).items() if count > 1),
+        order_violations=order_violations(starts),
     )
+
+
+def order_violations(starts: Sequence[Start]) -> list[Pair]:
+    """Renvoie les livraisons qui partent après une autre de leur clé, publiée plus tard."""
+    events = {(handler, key, rank): event for event, handler, key, rank in starts}
+    late = out_of_order(((handler, key), rank) for _, handler, key, rank in starts)
+    return [(events[*line, rank], line[0]) for line, rank in late]

@@ -109,6 +109,11 @@ class Storm:
         return self.folder / "rolled-back.txt"
 
     @property
+    def starts(self) -> Path:
+        """Où les handlers qui ont une clé notent leurs départs."""
+        return self.folder / "starts.txt"
+
+    @property
     def env(self) -> dict[str, str]:
         """Les variables qui choisissent la pile."""
         return {
@@ -118,6 +123,7 @@ class Storm:
             "BROKER_URL": self.broker.url if self.broker else "",
             "OUTBOX": "1" if self.durable else "0",
             "CHAOS_ROLLED_BACK": str(self.rolled_back),
+            "CHAOS_STARTS": str(self.starts),
             "PYTHONPATH": str(ROOT),
         }
 
@@ -178,7 +184,7 @@ class Storm:
 
     def findings(self) -> Findings:
         """Lit les ensembles et les compare."""
-        rolled_back = self.rolled_back.read_text().split() if self.rolled_back.exists() else []
+        starts = [line.split() for line in lines_of(self.starts)]
         deliveries = self._rows(f"event_id, handler, state FROM {REGISTER}") if self.durable else []
         return compare(
             orders=[_hex(event) for (event,) in self._rows("event_id FROM chaos_order")],
@@ -187,7 +193,8 @@ class Storm:
                 (_hex(event), handler)
                 for event, handler in self._rows("event_id, handler FROM chaos_effect")
             ],
-            rolled_back={_hex(text) for text in rolled_back},
+            rolled_back={_hex(text) for text in lines_of(self.rolled_back)},
+            starts=[(_hex(event), handler, key, int(rank)) for event, handler, key, rank in starts],
             durable=self.durable,
         )
 
@@ -255,6 +262,11 @@ WORKER = [
     sys.executable, "-m", "celery", "-A", "conf", "worker", "--concurrency=2", "--loglevel=INFO",
     "--without-mingle", "--without-gossip",  # they wait a second for workers that are dead
 ]  # fmt: skip
+
+
+def lines_of(path: Path) -> list[str]:
+    """Lit ce que des processus ont noté, s’il y en a."""
+    return path.read_text().splitlines() if path.exists() else []
 
 
 def _hex(value: object) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -14,7 +16,7 @@ import pytest
 
 from . import __main__ as command
 from . import databases, storm
-from .checking import FAULTS, INNOCENT, POISON, Findings, compare
+from .checking import FAULTS, INNOCENT, POISON, Findings, Start, compare
 from .missing import MissingError
 from .storm import RECIPES, Result, Storm
 
@@ -26,11 +28,14 @@ def test_the_register_loses_invents_and_doubles_nothing(tmp_path: Path) -> None:
     result = storm.run(SQLITE, tmp_path, seed=SEED, seconds=10)
 
     found = result.findings
-    assert (found.late, found.lost, found.phantom, found.duplicates) == ([], [], [], [])
+    assert {word: getattr(found, word) for word in FAULTS} == {word: [] for word in FAULTS}
     assert result.surprises == []
     assert sum(result.faults.values()) >= 5
     assert found.rolled_back > 0
     assert found.dead == found.orders > 0
+    lines = Counter((handler, key) for handler, key, _ in starts(tmp_path))
+    assert {handler for handler, _ in lines} == {"orderly", POISON}
+    assert max(lines.values()) > 2
 
 
 def test_the_light_path_loses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +63,11 @@ def test_what_nobody_delivers_is_late_and_not_lost(tmp_path: Path) -> None:
             stuck.end()
         found = stuck.findings()
 
-    assert found.orders * 5 == found.deliveries == len(settled) + len(found.late)
+    assert (
+        found.orders * len((*INNOCENT, POISON))
+        == found.deliveries
+        == len(settled) + len(found.late)
+    )
     assert found.late
     assert (found.lost, found.phantom, found.duplicates) == ([], [], [])
     assert not found.clean
@@ -68,6 +77,10 @@ def deliveries(url: str) -> list[tuple[Any, ...]]:
     return databases.rows(url, f"SELECT event_id, handler, state FROM {storm.REGISTER}")
 
 
+def starts(folder: Path) -> list[list[str]]:
+    return [line.split()[1:] for line in (folder / "starts.txt").read_text().splitlines()]
+
+
 class TestCompare:
     """Chaque faute doit être vue : un contrôle aveugle dirait toujours zéro."""
 
@@ -75,7 +88,7 @@ class TestCompare:
 
     def compare(
         self, *, without: str = "", twice: str = "", order: bool = True, cancelled: bool = False,
-        states: dict[str, str] | None = None,
+        states: dict[str, str] | None = None, starts: Sequence[Start] = (),
     ) -> Findings:  # fmt: skip
         """Compare un monde où tout va bien, sauf ce qui est dit.
 
@@ -85,6 +98,7 @@ class TestCompare:
             order: la commande existe.
             cancelled: sa transaction a été annulée.
             states: l’état de la ligne d’un handler ; vide, elle manque.
+            starts: les départs, dans leur ordre.
         """
         rows = dict.fromkeys(INNOCENT, "done") | {POISON: "dead"} | (states or {})
         seen = [name for name in (*INNOCENT, twice) if name not in (without, "")]
@@ -93,6 +107,7 @@ class TestCompare:
             deliveries=[(self.EVENT, handler, state) for handler, state in rows.items() if state],
             effects=[(self.EVENT, name) for name in seen],
             rolled_back={self.EVENT} if cancelled else set(),
+            starts=starts,
             durable=True,
         )
 
@@ -152,11 +167,51 @@ class TestCompare:
         assert found.duplicates == [(self.EVENT, "ok")]
         assert not found.clean
 
+    @pytest.mark.parametrize(
+        "ranks",
+        [
+            [2, 1],
+            [1, 3, 2],
+            [1, 2, 1],  # the head starts again: it had not finished
+            [1, 1, 2, 3, 3, 2],
+        ],
+    )
+    def test_a_start_that_follows_a_later_one_is_a_violation(self, ranks: list[int]) -> None:
+        found = self.compare(starts=[line("a", rank) for rank in ranks])
+
+        assert found.order_violations == [(f"a{ranks[-1]}", "orderly")]
+        assert not found.clean
+
+    @pytest.mark.parametrize(
+        "starts",
+        [
+            [("a", 1), ("a", 1), ("a", 2)],  # it failed, and tries again
+            [("a", 1), ("a", 3)],  # the one between was given up before it started
+            [("a", 2), ("b", 1)],
+        ],
+    )
+    def test_a_head_that_tries_again_or_is_given_up_violates_nothing(
+        self, starts: list[tuple[str, int]]
+    ) -> None:
+        assert self.compare(starts=[line(*start) for start in starts]).clean
+
+    def test_each_handler_has_its_own_lines(self) -> None:
+        assert self.compare(starts=[line("a", 2), line("a", 1, handler=POISON)]).clean
+
+    def test_each_start_out_of_its_turn_counts(self) -> None:
+        found = self.compare(starts=[line("a", rank) for rank in (3, 1, 2)])
+
+        assert found.order_violations == [("a1", "orderly"), ("a2", "orderly")]
+
+
+def line(key: str, rank: int, handler: str = "orderly") -> Start:
+    return f"{key}{rank}", handler, key, rank
+
 
 class TestConclusion:
     """Seule une bonne exécution, et sur demande, remplace les chiffres publiés."""
 
-    GOOD = Findings(2, 10, 8, 2, 1, late=(), lost=(), phantom=(), duplicates=())
+    GOOD = Findings(2, 10, 8, 2, 1, **dict.fromkeys(FAULTS, ()))
 
     @pytest.fixture
     def published(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -183,7 +238,7 @@ class TestConclusion:
         assert self.conclude() == 0
 
         (stack,) = json.loads(asked.read_text())["stacks"]
-        assert stack | {"orders": 2, "late": 0, "lost": 0, "phantom": 0, "duplicates": 0} == stack
+        assert stack | {"orders": 2, **dict.fromkeys(FAULTS, 0)} == stack
 
     @pytest.mark.parametrize("fault", FAULTS)
     def test_a_run_with_a_fault_fails_names_it_and_publishes_nothing(

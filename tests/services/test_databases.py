@@ -310,13 +310,8 @@ class TestASessionLeftReadOnly:
     def test_is_let_go_and_the_relay_does_not_spin(
         self, register: Register, caplog: pytest.LogCaptureFixture
     ) -> None:
-        def read_only(event: OrderPlaced) -> None:
-            what = "SESSION TRANSACTION" if register.is_mariadb else READ_ONLY
-            with connections[register.using].cursor() as cursor:
-                cursor.execute(f"SET {what} READ ONLY")
-
         seen: Seen = []
-        subscribe_async(OrderPlaced, read_only, name="read only")
+        subscribe_async(OrderPlaced, lambda event: make_read_only(register), name="read only")
         subscribe_bystander(seen)
         publish(register)
 
@@ -328,8 +323,43 @@ class TestASessionLeftReadOnly:
         assert seen == ["bystander"]
         assert register.states() == {"read only": "done", "bystander": "done"}
 
+    def test_by_a_callback_that_asks_to_stop_is_not_that_of_the_next(
+        self, register: Register
+    ) -> None:
+        def stop() -> None:
+            make_read_only(register)
+            raise SystemExit
+
+        def plan(event: OrderPlaced) -> None:
+            transaction.on_commit(stop, using=register.using)
+
+        seen: Seen = []
+        subscribe_async(OrderPlaced, plan, name="read only")
+        subscribe_bystander(seen)
+        publish(register)
+
+        assert register.turn() == 2
+
+        assert seen == ["bystander"]
+        assert register.states() == {"read only": "done", "bystander": "done"}
+
+
+def make_read_only(register: Register) -> None:
+    what = "SESSION TRANSACTION" if register.is_mariadb else READ_ONLY
+    with connections[register.using].cursor() as cursor:
+        cursor.execute(f"SET {what} READ ONLY")
+
 
 READ_ONLY = "SESSION CHARACTERISTICS AS TRANSACTION"
+
+
+def test_a_handler_without_a_transaction_is_settled_too(register: Register) -> None:
+    subscribe_async(OrderPlaced, lambda event: None, name="alone", atomic=False)
+    publish(register)
+
+    assert register.turn() == 1
+
+    assert register.states() == {"alone": "done"}
 
 
 class TestAnotherDatabaseThatRestarts:

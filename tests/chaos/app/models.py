@@ -5,6 +5,14 @@ from typing import ClassVar
 from django.db import models
 
 
+class Customer(models.Model):
+    """Celui dont les commandes se suivent : qui publie tient son verrou."""
+
+    orders = models.IntegerField(default=0)
+
+    objects: ClassVar[models.Manager["Customer"]] = models.Manager()
+
+
 class Order(models.Model):
     """Ce que celui qui publie écrit dans sa transaction."""
 

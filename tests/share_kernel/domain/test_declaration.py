@@ -258,6 +258,7 @@ class TestFieldTypes:
         ("kind", "message"),
         [
             (Any, "field 'value': an unspecified type"),
+            (list[Any] | None, r"field 'value\[\]': an unspecified type"),
             (list, r"field 'value\[\]': an unspecified type"),
             (dict, "an unspecified type"),
             (tuple, "an unspecified type"),

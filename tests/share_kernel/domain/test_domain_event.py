@@ -1,5 +1,8 @@
+import copy
 import dataclasses
 import json
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -38,6 +41,14 @@ def payload(**changes: Any) -> dict[str, Any]:
 
 
 class TestEnvelope:
+    @pytest.mark.parametrize(
+        "copied", [copy.deepcopy, lambda event: pickle.loads(pickle.dumps(event))]
+    )
+    def test_is_copied_like_any_dataclass(self, copied: Callable[[Any], Any]) -> None:
+        event = OrderShipped(order_id="o-1")
+
+        assert copied(event) == event
+
     def test_an_event_is_identified_and_dated_in_utc(self) -> None:
         before = datetime.now(UTC)
 

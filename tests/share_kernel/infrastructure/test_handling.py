@@ -23,6 +23,12 @@ def test_the_delay_is_bounded() -> None:
     assert handling.BACKOFF_MAX * 0.9 < max(delays) <= handling.BACKOFF_MAX
 
 
+def test_a_deployment_is_looked_for_every_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda low, high: (low + high) / 2)
+
+    assert handling.delay_after_skew(1) == 600
+
+
 def test_the_last_attempt_gives_up() -> None:
     assert handling.delay_after(ValueError(), 7, 8) is not None
     assert handling.delay_after(ValueError(), 8, 8) is None

@@ -179,12 +179,23 @@ class TestStableNames:
 
 
 BAD_OPTIONS: list[dict[str, Any]] = [
-    *({"max_attempts": value} for value in ("3", True, 0, -1, 2.5, 3.0, NAN, 10**30, [3])),
+    *({"max_attempts": value} for value in ("3", True, 0, -1, 2.5, 3.0, NAN, 32_001, 10**30, [3])),
     *({"queue": value} for value in (3, "", b"slow", True, ["slow"], "a\nb", "q" * 256)),
     *({"atomic": value} for value in (None, 0, "no", "")),
     *(
         {"atomic": False, "claim": value}
-        for value in (math.inf, NAN, 1e12, 10**400, 0, -1.0, "60", True, Decimal(60))
+        for value in (
+            math.inf,
+            NAN,
+            366 * 86400 + 1,
+            1e12,
+            10**400,
+            0,
+            -1.0,
+            "60",
+            True,
+            Decimal(60),
+        )
     ),
     {"claim": 60},  # only a handler without a transaction is reserved by the clock
 ]
@@ -228,11 +239,12 @@ class TestRefused:
         "options",
         [
             {"max_attempts": 1},
-            {"max_attempts": 10_000},
+            {"max_attempts": 32_000},
             {"queue": "slow"},
             {"queue": "une file, là-bas"},
             {"atomic": False, "claim": 60},
             {"atomic": False, "claim": 0.5},
+            {"atomic": False, "claim": 366 * 86400},
             {"max_attempts": None, "queue": None, "claim": None, "name": None},
         ],
         ids=repr,

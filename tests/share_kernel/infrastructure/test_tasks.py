@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from celery import current_app
+from celery.signals import task_retry
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
@@ -49,6 +50,13 @@ def failing_with(error: Exception, **options: Any) -> Seen:
 
 def letter_for(event: DomainEvent, handler: str = "failing", depth: int = 0) -> Letter:
     return Letter(EVENT, [event.to_dict(), handler, depth, "default"], {})
+
+
+@contextmanager
+def connected(signal: Any, receiver: Any) -> Iterator[None]:
+    signal.connect(receiver)
+    yield
+    signal.disconnect(receiver)
 
 
 def wait_of(letter: Letter) -> timedelta:
@@ -336,6 +344,51 @@ class TestAttempt:
         assert letter.run() == "FAILURE"
         assert mailbox.take() == []
 
+    def test_what_is_sent_again_keeps_its_identifier(self, mailbox: Mailbox) -> None:
+        """Sinon, révoquer une tâche n’arrêterait pas ses essais suivants."""
+        failing_with(ValueError("no paper left"))
+
+        letter_for(OrderPlaced()).run(task_id="the-task")
+
+        (letter,) = mailbox.take()
+        assert letter.headers["id"] == "the-task"
+
+    def test_celery_is_told_why_and_when(self, mailbox: Mailbox) -> None:
+        failing_with(RetryAfter(600, "closed for lunch"))
+        told: list[Any] = []
+
+        def keep(reason: Any, **_: Any) -> None:
+            told.append(reason)
+
+        with connected(task_retry, keep):
+            letter_for(OrderPlaced()).run()
+
+        (letter,), (reason,) = mailbox.take(), told
+        assert str(reason.exc) == "closed for lunch"
+        assert abs(reason.when - datetime.fromisoformat(letter.headers["eta"])) < timedelta(
+            minutes=5
+        )
+
+    def test_what_is_sent_again_stays_in_its_exchange(
+        self, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        failing_with(ValueError("no paper left"))
+        sent: dict[str, Any] = {}
+        task = current_app.tasks[EVENT]
+        monkeypatch.setattr(task, "apply_async", lambda **options: sent.update(options))
+
+        task.apply(letter_for(OrderPlaced()).args, exchange="shop", routing_key="slow")
+
+        assert (sent["exchange"], sent["routing_key"]) == ("shop", "slow")
+
+    def test_a_delay_of_zero_is_none(self, mailbox: Mailbox) -> None:
+        failing_with(RetryAfter(0))
+
+        letter_for(OrderPlaced()).run()
+
+        (letter,) = mailbox.take()
+        assert letter.headers["eta"] is None
+
     def test_no_delay_exceeds_what_a_broker_bears(self, mailbox: Mailbox) -> None:
         failing_with(RetryAfter(10**6, "next year"))
 
@@ -466,8 +519,34 @@ class TestBatch:
         assert seen == []
         letters = mailbox.take()
         assert [(letter.task, letter.args[1]) for letter in letters] == [(EVENT, "seen")] * 2
+        assert [letter.headers["retries"] for letter in letters] == [1, 1]  # what was lost counts
         assert [letter.run() for letter in letters] == ["SUCCESS"] * 2
         assert [event.order_id for event in seen] == ["0", "1"]
+
+    def test_after_a_lost_process_the_only_attempt_allowed_is_still_made(
+        self, mailbox: Mailbox
+    ) -> None:
+        runs: Seen = []
+        subscribe_async(OrderPlaced, runs.append, name="once", max_attempts=1)
+        Letter(BATCH, [self.items("once"), "default"], {}).run(retries=1)
+
+        (letter,) = mailbox.take()
+
+        assert letter.run() == "SUCCESS"
+        assert len(runs) == 1
+
+    @pytest.mark.parametrize("payload", [3, None, "text", [], {}, {"event_type": "no.such_event"}])
+    def test_after_a_lost_process_what_is_forged_stops_nothing(
+        self, seen: Seen, mailbox: Mailbox, payload: Any
+    ) -> None:
+        items = [{"payload": payload, "handler": "seen"}, *self.items("unheard", "seen")]
+
+        assert Letter(BATCH, [items, "default"], {}).run(retries=1) == "SUCCESS"
+
+        letters = mailbox.take()
+        assert [letter.args[0] for letter in letters] == [item["payload"] for item in items]
+        assert letters[-1].run() == "SUCCESS"
+        assert [event.order_id for event in seen] == ["1"]
 
     def test_without_a_broker_the_whole_is_given_back(self, mailbox: Mailbox) -> None:
         failing_with(ValueError("no paper left"))

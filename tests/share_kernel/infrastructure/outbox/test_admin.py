@@ -129,6 +129,17 @@ class TestActions:
 
 
 class TestReading:
+    def test_each_column_and_each_field_has_a_label_in_the_readers_language(
+        self, root: Client, row: Delivery
+    ) -> None:
+        root.cookies["django_language"] = "fr"
+
+        (column,) = re.findall(
+            r"column-short_error.*?</th>", root.get(LIST).content.decode(), re.DOTALL
+        )
+        assert "Erreur" in column
+        assert "Charge utile" in page_of(root, row)
+
     def test_the_list_shows_the_first_line_of_an_error(self, root: Client, row: Delivery) -> None:
         Delivery.objects.update(error=f"ValueError: {'!' * 300}\nsecond line")
 
@@ -155,6 +166,16 @@ class TestReading:
         page = page_of(root, row)
 
         assert f"<pre>{payload.replace('<', '&lt;').replace('>', '&gt;')}</pre>" in page
+
+    def test_a_payload_too_deep_to_lay_out_is_shown_as_it_is(
+        self, root: Client, row: Delivery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        deep: list[Any] = []
+        for _ in range(100_000):
+            deep = [deep]
+        monkeypatch.setattr(admin, "readable", lambda row: deep)
+
+        assert f"<pre>{html.escape(row.payload)}</pre>" in page_of(root, row)
 
     def test_a_row_says_what_it_is(self, row: Delivery) -> None:
         assert str(row) == f"shop.order_placed {row.event_id} → seen (pending)"

@@ -30,9 +30,10 @@ from src.share_kernel.infrastructure.event_bus import (
     subscribe_async,
 )
 from src.share_kernel.infrastructure.outbox import models
-from src.share_kernel.infrastructure.outbox.models import Delivery
+from src.share_kernel.infrastructure.outbox.models import Delivery, in_seconds
 from src.share_kernel.infrastructure.outbox.relay import relay
 from tests.share_kernel.events import OrderPlaced
+from tests.share_kernel.mailbox import Mailbox
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("outbox")]
 
@@ -179,6 +180,19 @@ class TestOneKey:
 
         assert not Delivery.objects.start(rows[1])
         assert not Delivery.objects.start(rows[2])  # the second is not finished
+
+    def test_what_is_handed_over_is_due_and_may_be_woken_at_once(
+        self, line: Line, mailbox: Mailbox
+    ) -> None:
+        """Si ce processus meurt avant de livrer la suite, le relais n’attend pas leur bail."""
+        moves(a=12)
+        Delivery.objects.update(start_after=in_seconds(600))
+
+        handed = Delivery.objects.hand_over("line", "a")
+
+        first = list(Delivery.objects.order_by("position").values_list("pk", flat=True))
+        assert handed == first[:10]
+        assert {row.pk for row in Delivery.objects.lease(20)} == set(handed)
 
 
 class TestADeadHead:

@@ -278,6 +278,15 @@ class TestBadEnds:
         assert (row("first").state, row("first").attempts) == ("pending", 1)
         assert "SystemExit" in row("first").error
 
+    def test_the_relay_tells_that_it_did_not_stop(
+        self, after: Seen, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        publish_with(raising(SystemExit), after)
+
+        relay(execute=True)
+
+        assert said_at(logging.ERROR, caplog, str(row("first").pk), "SystemExit")
+
     def test_the_keyboard_interrupts(self, after: Seen) -> None:
         publish_with(raising(KeyboardInterrupt), after)
 
@@ -360,6 +369,19 @@ class TestCallbacksOfAHandler:
         assert after == [event]
         assert len(paid) == 1
         assert said_at(logging.ERROR, caplog, "first")
+        (record,) = [item for item in caplog.records if "on_commit" in item.getMessage()]
+        assert vars(record)["event_id"] == str(event.event_id)
+        assert isinstance(record.exc_info and record.exc_info[1], error)
+
+    def test_a_request_to_stop_goes_up_to_celery_once_it_is_done(
+        self, memory_broker: MemoryBroker, after: Seen
+    ) -> None:
+        publish_with(lambda event: transaction.on_commit(lambda: raising(SystemExit)(event)), after)
+
+        with pytest.raises(SystemExit):
+            memory_broker.run("deliver", [str(row("first").pk)])
+
+        assert (row("first").state, row("first").attempts) == ("done", 1)
 
 
 class TestMisrouted:
@@ -967,6 +989,10 @@ BAD_ARGUMENTS = [
     ["prune_events", "--database", "nope"],
     ["events_status", "--database", "nope"],
     ["relay_events", "--execute", "--once", "--database", "nope"],
+    *(
+        ["relay_events", "--execute", "--once", "--workers", text]
+        for text in ("0", "257", "-1", "x", "1.5", "1e9", "")
+    ),
 ]
 
 

@@ -1,5 +1,6 @@
 """`using` : tout ce qui touche un événement reste dans la base que nomme celui qui publie."""
 
+import itertools
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import connections, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from src.share_kernel.domain.domain_event import DomainEvent, PermanentFailure, RetryAfter
@@ -118,6 +120,25 @@ def test_the_wake_up_names_that_database(seen: Seen, mailbox: Mailbox) -> None:
     assert letter.run() == "SUCCESS"
     assert OTHER.get().state == "done"
     assert len(seen) == 1
+
+
+def test_no_step_asks_anything_of_another_database(seen: Seen, mailbox: Mailbox) -> None:
+    def fail(event: DomainEvent) -> None:
+        raise RetryAfter(0)
+
+    subscribe_async(OrderPlaced, fail, name="fail", max_attempts=2)
+    with CaptureQueriesContext(connections["default"]) as queries:
+        publish_events([OrderPlaced(), OrderPlaced()], using="other")
+        overdue()
+        assert relay("other") == 4
+        relay("other", execute=True, stop=itertools.chain([False], itertools.repeat(True)).__next__)
+        relay("other", execute=True)
+        relay("other", execute=True)
+        for each in ("replay_events", "--all"), ("events_status",), ("prune_events", "--days=0"):
+            command(*each)
+
+    assert queries.captured_queries == []
+    assert len(seen) == 2
 
 
 def test_what_waits_for_its_commit_is_delivered_there(seen: Seen) -> None:

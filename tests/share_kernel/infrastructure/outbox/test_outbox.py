@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -258,6 +258,30 @@ def test_a_database_error_of_the_tenants_context_is_an_attempt(seen: Seen, setti
 
     assert (only().state, only().attempts) == ("pending", 1)
     assert "nowhere" in only().error
+
+
+@contextmanager
+def indulgent_tenant(tenant_id: str) -> Iterator[None]:
+    with suppress(ValueError):
+        yield
+
+
+def test_what_the_tenants_context_swallows_is_a_failure_all_the_same(settings: Any) -> None:
+    settings.EVENT_BUS = {"TENANT_CONTEXT": f"{__name__}.indulgent_tenant"}
+
+    def fail(event: OrderPlaced) -> None:
+        Tenant.objects.create(slug="written")
+        raise ValueError("no paper left")
+
+    subscribe_async(OrderPlaced, fail, name="fail")
+    publish_event(OrderPlaced(tenant_id="acme"))
+
+    relay(execute=True)
+
+    row = Delivery.objects.get()
+    assert (row.state, row.attempts) == ("pending", 1)
+    assert "no paper left" in row.error
+    assert not Tenant.objects.exists()
 
 
 class TestDeploySkew:

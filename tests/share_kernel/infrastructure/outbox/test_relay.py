@@ -2,15 +2,20 @@
 
 import itertools
 import logging
+import os
 import signal
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from src.share_kernel.infrastructure.event_bus import (
@@ -18,8 +23,10 @@ from src.share_kernel.infrastructure.event_bus import (
     publish_events,
     subscribe_async,
 )
+from src.share_kernel.infrastructure.outbox.management.commands import relay_events
 from src.share_kernel.infrastructure.outbox.models import Delivery
-from src.share_kernel.infrastructure.outbox.relay import relay
+from src.share_kernel.infrastructure.outbox.relay import let_go, relay
+from src.share_kernel.infrastructure.outbox.waking import Listener
 from tests.share_kernel.events import OrderPlaced
 from tests.share_kernel.mailbox import MEMORY, REFUSED, Letter, Mailbox
 
@@ -44,6 +51,19 @@ def overdue(**values: Any) -> None:
 def woken(letters: list[Letter]) -> list[str]:
     assert {letter.task for letter in letters} <= {"share_kernel.deliver"}
     return [pk for letter in letters for pk in letter.args[0]]
+
+
+def test_a_delivery_costs_one_commit_and_seven_statements(seen: Seen) -> None:
+    def statements(deliveries: int) -> Counter[str]:
+        publish_events([OrderPlaced() for _ in range(deliveries)])
+        with CaptureQueriesContext(connection) as queries:
+            relay(execute=True)
+        return Counter(query["sql"].split()[0] for query in queries)
+
+    more = statements(13) - statements(3)
+
+    assert more["COMMIT"] == 10
+    assert more.total() == 70
 
 
 class TestOrder:
@@ -141,13 +161,164 @@ class TestLoop:
         assert printed.getvalue().endswith("\n1 relayed.\n")
         assert Delivery.objects.get().state == "done"
 
+    def test_says_at_once_what_it_does(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        told: list[str] = []
+
+        class Pipe(StringIO):
+            def flush(self) -> None:
+                told.append(self.getvalue())
+
+        def look(*args: Any, **options: Any) -> int:
+            assert told[-1] == "Relaying default, executing. Stop with Ctrl-C.\n"
+            return 0
+
+        monkeypatch.setattr(relay_events, "relay", look)
+        printed = Pipe()
+        call_command("relay_events", "--execute", "--once", stdout=printed)
+
+        assert printed.getvalue().endswith("Ctrl-C.\n0 relayed.\n")
+
+    def test_counts_on_a_terminal_and_nowhere_else(self, seen: Seen) -> None:
+        publish_events([OrderPlaced(), OrderPlaced()])
+        printed = StringIO()
+
+        call_command("relay_events", "--execute", "--once", stdout=printed)
+
+        assert "\r" not in printed.getvalue()
+
     def test_counts_on_a_terminal(self, seen: Seen) -> None:
         publish_events([OrderPlaced(), OrderPlaced()])
         terminal = Terminal()
 
         call_command("relay_events", "--execute", "--once", stdout=terminal)
 
-        assert "\r2 relayed" in terminal.getvalue()
+        assert "\r2 relayed2 relayed.\n" in terminal.getvalue()
+
+    def test_looks_again_at_once_after_a_turn_that_found_something(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found, waits = [2, 3, 0], list[float]()
+        monkeypatch.setattr(relay_events, "relay", lambda *args, **options: found.pop(0))
+        monkeypatch.setattr(Listener, "wait", lambda self, *args: waits.append(1))
+        printed = StringIO()
+
+        call_command("relay_events", "--execute", "--once", stdout=printed)
+
+        assert printed.getvalue().endswith("\n5 relayed.\n")
+        assert waits == []
+
+    def test_waits_after_a_failure_longer_than_for_work(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found: list[int] = [2, 0, 0]
+        waits: list[float] = []
+
+        class Stop(threading.Event):
+            def wait(self, timeout: float | None = None) -> bool:
+                waits.append(timeout or 0)
+                return self.is_set()
+
+        def look(*args: Any, **options: Any) -> int:
+            if not waits:
+                raise OperationalError("no such host")
+            if len(found) == 1:
+                stop.set()
+            return found.pop(0)
+
+        stop = Stop()
+        monkeypatch.setattr(relay_events, "_stop_on_signals", lambda: stop)
+        monkeypatch.setattr(relay_events, "relay", look)
+
+        call_command("relay_events", "--execute", stdout=StringIO())
+
+        assert waits == [2, 0.5, 0.5]
+
+    def test_several_processes_end_when_nothing_is_late(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def note(*args: Any, **options: Any) -> int:
+            (tmp_path / str(os.getpid())).touch()
+            return 0
+
+        monkeypatch.setattr(relay_events, "relay", note)
+
+        call_command("relay_events", "--execute", "--once", "--workers=2", stdout=StringIO())
+
+        assert len(list(tmp_path.iterdir())) == 2
+        assert "Relay process" not in caplog.text
+
+    def test_several_processes_are_stopped_until_they_hear_and_waited_for(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        def stop_the_command(*args: Any, **options: Any) -> int:
+            """Chaque processus manque le premier signal, comme s’il finissait de naître."""
+            heard, started = signal.getsignal(signal.SIGTERM), tmp_path / str(os.getpid())
+            if not started.exists():
+                started.touch()
+                signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, heard))
+                os.kill(os.getppid(), signal.SIGTERM)
+            return 0
+
+        monkeypatch.setattr(relay_events, "relay", stop_the_command)
+
+        call_command("relay_events", "--execute", "--workers=2", stdout=StringIO())
+
+        for started in tmp_path.iterdir():
+            with pytest.raises(ChildProcessError):  # it has ended, and its end was read
+                os.waitpid(int(started.name), os.WNOHANG)
+        assert list(tmp_path.iterdir())
+
+    def test_a_process_of_several_that_fails_fails_the_command(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(*args: Any, **options: Any) -> int:
+            raise OperationalError("no such host")
+
+        monkeypatch.setattr(relay_events, "relay", fail)
+
+        with pytest.raises(CommandError, match="A relay process failed"):
+            call_command("relay_events", "--execute", "--once", "--workers=2", stdout=StringIO())
+
+        assert "Relay process" in caplog.text
+
+
+class TestLetGo:
+    """Une connexion est lâchée entre deux tours, et CONN_MAX_AGE nul attend un tour vide."""
+
+    @pytest.fixture
+    def let_go_of(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+        looks: list[int] = []
+        monkeypatch.setattr(connection, "close_if_unusable_or_obsolete", lambda: looks.append(1))
+
+        def count(max_age: int | None, *, idle: bool) -> int:
+            monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", max_age)
+            let_go(idle=idle)
+            return len(looks)
+
+        return count
+
+    @pytest.mark.parametrize(
+        ("max_age", "idle", "looks"),
+        [(0, False, 0), (0, True, 1), (60, False, 1), (60, True, 1), (None, False, 1)],
+    )
+    def test_by_its_age(
+        self, let_go_of: Callable[..., int], max_age: int | None, looks: int, *, idle: bool
+    ) -> None:
+        assert let_go_of(max_age, idle=idle) == looks
+
+    @pytest.mark.parametrize("max_age", [0, 60])
+    def test_never_inside_a_transaction(self, let_go_of: Callable[..., int], max_age: int) -> None:
+        with transaction.atomic():
+            assert let_go_of(max_age, idle=True) == 0
+
+    def test_an_error_that_it_has_survived_is_forgotten(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(connection, "errors_occurred", True)
+
+        let_go(idle=False)
+
+        assert connection.errors_occurred is False
 
 
 class Terminal(StringIO):

@@ -99,6 +99,21 @@ class TestAttempt:
         assert relay(execute=True) == 0
         assert seen == []
 
+    def test_writes_nothing_on_a_row_that_was_settled_meanwhile(self, seen: Seen) -> None:
+        publish_event(OrderPlaced())
+        (row,) = Delivery.objects.reserve(1)
+        overdue(state="dead", error="given up by hand", settled_at=timezone.now())
+
+        written = [
+            Delivery.objects.settle(row),
+            Delivery.objects.renew(row, 60),
+            Delivery.objects.postpone(row, delay=1, attempts=1, error="no paper left"),
+            Delivery.objects.abandon(row, attempts=1, error="no paper left"),
+        ]
+
+        assert written == [0, 0, 0, 0]
+        assert (only().state, only().error) == ("dead", "given up by hand")
+
     def test_is_what_the_wake_ups_were_for(self) -> None:
         """Le bail du prochain renvoi repart de son début."""
         failing_with(ValueError("no paper left"))
@@ -386,6 +401,13 @@ class TestPrune:
 
         assert f"deleted: {count}." in self.run(*args)
         assert Delivery.objects.count() == 1 - count
+
+    def test_a_dead_row_stays_unless_it_is_asked_for(self, seen: Seen) -> None:
+        publish_event(OrderPlaced())
+        overdue(state="dead", settled_at=timezone.now() - timedelta(days=99))
+
+        assert Delivery.objects.prune(days=1) == 0
+        assert Delivery.objects.prune(days=1, include_dead=True) == 1
 
 
 class TestRelayCommand:

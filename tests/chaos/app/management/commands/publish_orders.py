@@ -15,9 +15,10 @@ from django.db import transaction
 from src.share_kernel.infrastructure.event_bus import publish_event, publish_events
 
 from ...events import OrderPlaced
-from ...models import Order
+from ...models import Customer, Order
 
 PAUSE = (0.05, 0.4)  # seconds between two transactions
+CUSTOMERS = range(1, 6)
 BULK = (2, 25)  # events; the largest ones make wake-ups travel together
 
 
@@ -30,6 +31,7 @@ class Command(BaseCommand):
         """Tire chaque transaction au sort."""
         stop = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        Customer.objects.bulk_create([Customer(pk=pk) for pk in CUSTOMERS], ignore_conflicts=True)
         while not stop.wait(random.uniform(*PAUSE)):
             (place,) = random.choices(
                 [place_one, place_many, roll_back, roll_back_a_savepoint], weights=[80, 4, 8, 8]
@@ -40,20 +42,21 @@ class Command(BaseCommand):
 def place_one() -> None:
     """Une commande et son événement, ensemble."""
     with transaction.atomic():
-        publish_event(new_order())
+        publish_event(new_order(a_customer()))
 
 
 def place_many() -> None:
     """Plusieurs commandes, publiées d’un seul appel."""
     with transaction.atomic():
-        publish_events([new_order() for _ in range(random.randint(*BULK))])
+        customer = a_customer()
+        publish_events([new_order(customer) for _ in range(random.randint(*BULK))])
 
 
-def roll_back() -> None:
+def roll_back(customer: Customer | None = None) -> None:
     """Une commande annulée après sa publication."""
     try:
         with transaction.atomic():
-            cancel(new_order())
+            cancel(new_order(customer or a_customer()))
     except CancelledError:
         pass
 
@@ -61,13 +64,21 @@ def roll_back() -> None:
 def roll_back_a_savepoint() -> None:
     """Une commande gardée, et une annulée dans la même transaction."""
     with transaction.atomic():
-        publish_event(new_order())
-        roll_back()
+        customer = a_customer()
+        publish_event(new_order(customer))
+        roll_back(customer)
 
 
-def new_order() -> OrderPlaced:
-    """Écrit une commande ; renvoie l’événement à publier."""
-    event = OrderPlaced()
+def a_customer() -> Customer:
+    """Verrouille un client, un seul par transaction : ses commandes ont alors un ordre."""
+    return Customer.objects.select_for_update().get(pk=random.choice(CUSTOMERS))
+
+
+def new_order(customer: Customer) -> OrderPlaced:
+    """Écrit la commande suivante d’un client ; renvoie l’événement à publier."""
+    customer.orders += 1
+    customer.save()
+    event = OrderPlaced(customer=customer.pk, rank=customer.orders)
     Order.objects.create(event_id=event.event_id)
     return event
 

@@ -101,10 +101,11 @@ class Command(BaseCommand):
                     raise CommandError("A relay process failed: see the log.")
                 stop.wait(BROKEN)
                 running.append(started())
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.join()
+        while running:
+            for process in running:
+                process.terminate()  # again: a process that starts may lose a signal
+            wait([process.sentinel for process in running], timeout=IDLE)
+            running = [process for process in running if process.is_alive()]
 
     def _once(self, using: str, *, execute: bool, stop: threading.Event, idle: bool) -> int | None:
         """Renvoie combien de livraisons, ou ``None`` si la base a échoué : elle peut redémarrer."""
