@@ -377,7 +377,7 @@ class TestAttempt:
         task = current_app.tasks[EVENT]
         monkeypatch.setattr(task, "apply_async", lambda **options: sent.update(options))
 
-        task.apply(letter_for(OrderPlaced()).args, exchange="shop", routing_key="slow")
+        task.apply(tuple(letter_for(OrderPlaced()).args), exchange="shop", routing_key="slow")
 
         assert (sent["exchange"], sent["routing_key"]) == ("shop", "slow")
 
