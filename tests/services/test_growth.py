@@ -81,6 +81,55 @@ ACTS: dict[str, Callable[[Register], Any]] = {
 }
 
 
+def reserved(
+    register: Register, count: int, which: str = "error = ''", skipped: int = 150
+) -> list[Delivery]:
+    """Réserve des lignes que l’on désigne, prises au milieu de ce qui attend, ou en tête."""
+    found = register.ask(
+        f"SELECT id FROM {TABLE} WHERE state = 'pending' AND {which} ORDER BY id "
+        f"LIMIT {count} OFFSET {skipped}"
+    )
+    taken: list[Delivery] = rows(register).reserve(count, [pk for (pk,) in found])
+    assert len(taken) == (count if which != KEYED or not skipped else 0)
+    return taken
+
+
+KEYED = f"{TABLE}.key IS NOT NULL"
+HEADS = (KEYED, 0)  # of their lines
+
+
+def one(register: Register) -> Delivery:
+    return reserved(register, 1)[0]
+
+
+def in_line(register: Register) -> Delivery:
+    return reserved(register, 1, *HEADS)[0]
+
+
+# What a delivery does, and how many rows each writes or returns.
+STEPS: dict[str, tuple[int, Callable[[Register], Any]]] = {
+    "reserve": (100, lambda register: rows(register).reserve(100)),
+    "reserve, named": (100, lambda register: reserved(register, 100)),
+    "reserve, of keys": (100, lambda register: reserved(register, 100, *HEADS)),
+    "reserve, held back": (100, lambda register: reserved(register, 100, KEYED)),
+    "start": (1, lambda register: rows(register).start(one(register))),
+    "start, in line": (1, lambda register: rows(register).start(in_line(register))),
+    "lock": (1, lambda register: rows(register).lock(one(register))),
+    "settle": (1, lambda register: rows(register).settle(one(register))),
+    "renew": (1, lambda register: rows(register).renew(one(register), 1)),
+    "postpone": (1, lambda register: rows(register).postpone(
+        one(register), delay=1, attempts=1, error="no paper left")),
+    "abandon": (1, lambda register: rows(register).abandon(
+        one(register), attempts=1, error="no paper left")),
+    "release": (100, lambda register: rows(register).release(reserved(register, 100))),
+    "hand over": (10, lambda register: rows(register).hand_over(RARE, "k7")),
+    "lease": (100, lambda register: rows(register).lease(100)),
+    "on their way": (100, lambda register: rows(register).on_their_way(100)),
+    "not sent": (1, lambda register: rows(register).not_sent([one(register).pk])),
+    "refused": (1, lambda register: rows(register).refused(one(register).pk, "no queue")),
+}  # fmt: skip
+
+
 # A page sorts what it shows; what waits for a deployment has no index: all that waits is read.
 MAY_SORT = [act for name, act in ACTS.items() if name.startswith(("list", "search", "hurry"))]
 
@@ -212,6 +261,19 @@ def test_no_statement_reads_the_whole_table_of_postgresql(
         assert plan.buffers < (named if '"id" IN' in plan.sql else size / 3), plan.sql[:200]
 
 
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_a_delivery_reads_its_own_rows_alone_on_postgresql(
+    step: tuple[int, Callable[[Register], Any]], with_statistics: Register
+) -> None:
+    count, act = step
+
+    plans = costs(with_statistics, act)
+
+    for plan in plans:
+        assert "Seq Scan" not in plan.text
+        assert plan.buffers < 60 * (count + 5), (plan.sql, plan.text)
+
+
 @pytest.fixture(scope="module")
 def on_mariadb(
     register_urls: Callable[[str], str], django_db_blocker: DjangoDbBlocker
@@ -219,7 +281,7 @@ def on_mariadb(
     url = register_urls("mariadb growth")
     with django_db_blocker.unblock(), grown(url, settled=20_000) as (register, fill):
         fill.settle()
-        fill.wait(pending=300, dead=150)
+        fill.wait(pending=1_200, dead=150)
         register.ask(f"ANALYZE TABLE {TABLE}")
         yield register
 
@@ -233,3 +295,12 @@ def test_each_statement_has_an_index_on_mariadb(
     plans = costs(on_mariadb, act)
 
     assert [plan for plan in plans if plan.accesses & {"ALL", "index"}] == []
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_each_step_of_a_delivery_has_an_index_on_mariadb(
+    step: tuple[int, Callable[[Register], Any]], on_mariadb: Register
+) -> None:
+    _, act = step
+
+    assert [plan for plan in costs(on_mariadb, act) if plan.accesses & {"ALL", "index"}] == []

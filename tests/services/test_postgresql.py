@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
+from zlib import crc32
 
 import psycopg
 import pytest
@@ -89,6 +90,45 @@ def write_skew(register: Register) -> None:
         rival.execute(
             "INSERT INTO accounting_ledgerentry (invoice_number, amount) VALUES ('rival', 0)"
         )
+
+
+class TestSeveralReservations:
+    """Deux relais qui cherchent ensemble verrouilleraient un instant les lignes l’un de l’autre."""
+
+    @pytest.fixture(autouse=True)
+    def _published(self, postgresql: Register) -> Iterator[None]:
+        subscribe_async(OrderPlaced, lambda event: None, name="h")
+        publish_events([OrderPlaced() for _ in range(3)], using=postgresql.using)
+        yield
+        postgresql.empty()
+
+    def test_are_made_one_at_a_time(self, postgresql: Register) -> None:
+        rows: Any = postgresql.rows
+        with transaction.atomic(using=postgresql.using):
+            assert len(rows.reserve(3)) == 3
+
+            assert self.locks(postgresql) == 1
+        assert self.locks(postgresql) == 0
+
+    def test_do_not_wait_for_one_that_is_frozen(self, postgresql: Register) -> None:
+        rows: Any = postgresql.rows
+        with psycopg.connect(postgresql.url) as frozen:
+            frozen.execute("SELECT pg_advisory_xact_lock(%s)", [crc32(TABLE.encode())])
+
+            assert len(rows.reserve(3)) == 3
+
+    def test_of_rows_that_are_named_ask_nobody(self, postgresql: Register) -> None:
+        rows: Any = postgresql.rows
+        with transaction.atomic(using=postgresql.using):
+            rows.reserve(1, list(rows.values_list("pk", flat=True)))
+
+            assert self.locks(postgresql) == 0
+
+    def locks(self, register: Register) -> int:
+        here = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        sql = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND {here}"
+        ((count,),) = register.ask(sql)
+        return int(count)
 
 
 class TestStatisticsTakenWhileNothingWaits:

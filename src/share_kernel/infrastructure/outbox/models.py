@@ -353,7 +353,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         """Note que le broker manquait : le bail n’a pas commencé."""
         # Counted as sent, an outage would fill the window and double leases for nothing, and the
         # return of the broker would be noticed minutes later.
-        rows = self.due().order_by().filter(pk__in=list(ids), sends__gt=0)
+        rows = self.unsettled().startable().order_by().filter(pk__in=list(ids), sends__gt=0)
         rows.update(sends=models.F("sends") - 1, send_after=DatabaseClock())
 
     def refused(self, pk: uuid.UUID, error: str) -> None:
