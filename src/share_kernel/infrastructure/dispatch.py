@@ -184,12 +184,19 @@ def send_or_run(batch: Batch) -> None:
     """Envoie à des workers ; ce qui n’a pas pu l’être s’exécute ici."""
     about = identify(batch[0].payload)
     transport = transport_if(lambda transport: transport.is_ready(batch[0].planned_at), about)
-    try:
-        if transport:
-            batch = [unsent.item for unsent in transport.post(messages_for(batch))]
-    except Exception as error:  # it breaks its promise: what left may run twice
-        _log_failure(about, error)
+    if transport:
+        unsent = post(transport, messages_for(batch), about)
+        batch = batch if unsent is None else [one.item for one in unsent]
     run_here(batch)
+
+
+def post(transport: Transport, messages: Iterable[Message], about: str) -> list[Unsent] | None:
+    """Envoie ; renvoie ce qui n’a pu l’être, ou ``None`` si le transport a levé une erreur."""
+    try:
+        return transport.post(messages)
+    except Exception as error:  # it breaks its promise: some may have left
+        _log_failure(about, error)
+    return None
 
 
 def _log_failure(about: str, error: Exception) -> None:

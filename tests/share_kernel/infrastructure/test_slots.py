@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from src.share_kernel.infrastructure import dispatch
 from src.share_kernel.infrastructure.dispatch import Message, Transport, Unsent
@@ -179,6 +180,39 @@ class TestWithTheRegister:
         assert Delivery.objects.get().sends == 0  # nothing is on its way
         pigeon.loses = False
         assert relay() == 1
+
+    @pytest.mark.parametrize("method", ["is_ready", "post"])
+    def test_a_transport_that_raises_leaves_the_row_to_the_relay(
+        self, method: str, seen: list[Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        pigeon = Pigeon()
+        dispatch.send_with(pigeon)
+        publish_event(OrderPlaced())
+        Delivery.objects.update(send_after="2000-01-01T00:00:00Z", sends=0)
+        dispatch.send_with(Breaking(method))
+
+        assert relay() == 0
+        assert "The transport failed on the relay of default" in caplog.text
+        assert Delivery.objects.get().sends == 0  # nothing is on its way
+        dispatch.send_with(pigeon)
+        assert relay() == 1
+
+    def test_a_transport_that_raises_at_publication_stops_nothing(
+        self, seen: list[Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        dispatch.send_with(Breaking("post"))
+        event = OrderPlaced()
+
+        publish_event(event)
+
+        assert f"The transport failed on shop.order_placed {event.event_id}" in caplog.text
+        assert Delivery.objects.get().state == "pending"
+
+    def test_a_relay_whose_transport_cannot_answer_says_so(self) -> None:
+        dispatch.send_with(Breaking("is_configured"))
+
+        with pytest.raises(CommandError, match="nobody to wake up"):
+            call_command("relay_events", "--once")
 
 
 BOTH = ("src.share_kernel", "src.share_kernel.infrastructure.outbox")

@@ -10,7 +10,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from ...domain.domain_event import DomainEvent, DomainEventError, PayloadError, UnknownHandlerError
-from ..dispatch import Batch, Dispatch, Message, after_commit, transport_if
+from ..dispatch import Batch, Dispatch, Message, after_commit, post, transport_if
 from ..handling import Verdict
 from ..logs import identify
 from ..registry import registry
@@ -38,7 +38,7 @@ def enrol(batch: Batch) -> None:
         if not awake:
             notify(using)
         elif transport := transport_if(lambda one: one.is_ready(batch[0].planned_at), about):
-            transport.post(wake_ups(rows, using, size))
+            post(transport, wake_ups(rows, using, size), about)
 
     after_commit(batch, wake_up, deliver=_deliver)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from django.db import connections
 
-from ..dispatch import Transport, slots
+from ..dispatch import Transport, Unsent, post, transport_if
 from ..logs import describe
 from .delivering import deliver_due, drop_broken_connections
 from .enrolment import wake_ups
@@ -27,8 +27,8 @@ def relay(using: str = "default", *, execute: bool = False, stop: Callable[[], b
     """
     if execute:
         return deliver_due(using, stop=stop, goes_on=True)
-    transport = slots.transport
-    return _send(using, transport) if transport and transport.is_ready() else 0
+    transport = transport_if(lambda one: one.is_ready(), f"the relay of {using}")
+    return _send(using, transport) if transport else 0
 
 
 def let_go(*, idle: bool) -> None:
@@ -52,7 +52,9 @@ def _send(using: str, transport: Transport) -> int:
     """
     rows = Delivery.objects.using(using)
     late = rows.lease(WINDOW - rows.on_their_way(WINDOW))
-    unsent = transport.post(wake_ups(late, using))
+    unsent = post(transport, wake_ups(late, using), f"the relay of {using}")
+    if unsent is None:
+        unsent = [Unsent(row, None) for row in late]
     rows.not_sent(row.pk for row, refusal in unsent if refusal is None)
     for row, refusal in unsent:
         if refusal:

@@ -11,7 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, connections
 
-from ....dispatch import slots
+from ....dispatch import transport_if
 from ....logs import describe, logger
 from ...relay import let_go, relay
 from ...waking import Listener
@@ -41,7 +41,7 @@ class Command(BaseCommand):
         """Tourne jusqu’à SIGTERM ou SIGINT ; finit d’abord la livraison en cours."""
         stop = _stop_on_signals()
         using, execute = options["database"], options["execute"]
-        if not execute and not (slots.transport and slots.transport.is_configured()):
+        if not execute and not transport_if(lambda one: one.is_configured(), "relay_events"):
             raise CommandError(
                 "Celery has no broker here, so there is nobody to wake up. Pass --execute to run "
                 "the handlers in this process, or configure a broker."
