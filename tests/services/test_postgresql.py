@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator
+from operator import sub
 from typing import Any
 from zlib import crc32
 
@@ -129,6 +130,28 @@ class TestSeveralReservations:
         sql = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND {here}"
         ((count,),) = register.ask(sql)
         return int(count)
+
+
+class TestWritingInPlace:
+    def test_reserving_and_counting_write_no_index(self, postgresql: Register) -> None:
+        subscribe_async(OrderPlaced, lambda event: None, name="h")
+        postgresql.ask(f"VACUUM FULL {TABLE}")
+        before = self.updates(postgresql)
+        publish_events([OrderPlaced() for _ in range(300)], using=postgresql.using)
+
+        postgresql.drain()
+
+        every, in_place = map(sub, self.updates(postgresql), before)
+        assert every == pytest.approx(3 * 300, rel=0.05)  # reserve, count, settle
+        assert in_place / every > 0.6
+        postgresql.empty()
+
+    def updates(self, register: Register) -> tuple[int, int]:
+        counts = "n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables"
+        with connections[register.using].cursor() as cursor:
+            cursor.execute("SELECT pg_stat_force_next_flush()")
+        ((every, in_place),) = register.ask(f"SELECT {counts} WHERE relname = '{TABLE}'")
+        return every, in_place
 
 
 class TestStatisticsTakenWhileNothingWaits:
