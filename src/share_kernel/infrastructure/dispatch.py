@@ -191,7 +191,7 @@ def send_or_run(batch: Batch) -> None:
 
 
 def post(transport: Transport, messages: Iterable[Message], about: str) -> list[Unsent] | None:
-    """Envoie ; renvoie ce qui n’a pu l’être, ou ``None`` si le transport a levé une erreur."""
+    """Envoie ; renvoie ce qui n’a pu l’être, ou ``None`` si le transport a levé une erreur."""
     try:
         return transport.post(messages)
     except Exception as error:  # it breaks its promise: some may have left

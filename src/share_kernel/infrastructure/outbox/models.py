@@ -153,7 +153,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
                 time.sleep(BRIEFLY / 40)
 
     def _is_alone(self) -> bool:
-        """Dit si aucun rival ne cherche de lignes ; il attendra jusqu’à la fin d’ici."""
+        """Dit si aucun rival ne cherche de lignes ; il attendra jusqu’à la fin d’ici."""
         # With an older view of the table, PostgreSQL would lock rows that this one has reserved
         # meanwhile, before it sees so: their attempt could not be counted.
         if not self.knows_its_locks():

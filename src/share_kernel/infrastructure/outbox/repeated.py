@@ -1,4 +1,4 @@
-"""Les requêtes que chaque livraison répète : l’ORM les écrit une fois par base."""
+"""Les requêtes que chaque livraison répète : l’ORM les écrit une fois par base."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def repeated(build: Callable[[Any, Any], Any]) -> Callable[[Any, Any], int]:
     L’écrire coûterait à l’ORM plus de temps qu’à la base d’y répondre.
 
     Args:
-        build: reçoit toutes les lignes, et une à la place des suivantes ; renvoie celles que
+        build: reçoit toutes les lignes, et une à la place des suivantes ; renvoie celles que
             l’on désigne, avec les nouvelles valeurs, ou ``None`` pour lire.
 
     Returns:
