@@ -56,7 +56,8 @@ def forwards(_: Apps, editor: BaseDatabaseSchemaEditor) -> None:
 
 
 def backwards(_: Apps, editor: BaseDatabaseSchemaEditor) -> None:
-    """Retire la séquence."""
+    """Retire la séquence, et un état que la version 0.1.0 ne saurait reprendre."""
+    editor.execute(f"UPDATE {TABLE} SET state = 'dead' WHERE state = 'holding'")  # noqa: S608
     for statement in BACKWARDS.get(editor.connection.vendor, []):
         editor.execute(statement)
 
