@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import multiprocessing
 import os
 import signal
 import threading
@@ -247,15 +248,15 @@ class TestLoop:
         assert len(list(tmp_path.iterdir())) == 2
         assert "Relay process" not in caplog.text
 
-    def test_several_processes_are_stopped_until_they_hear_and_waited_for(
+    def test_several_processes_are_stopped_and_waited_for(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         def stop_the_command(*args: Any, **options: Any) -> int:
-            """Chaque processus manque le premier signal, comme s’il finissait de naître."""
-            heard, started = signal.getsignal(signal.SIGTERM), tmp_path / str(os.getpid())
+            """Chaque processus manque les signaux, comme s’il finissait de naître."""
+            started = tmp_path / str(os.getpid())
             if not started.exists():
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 started.touch()
-                signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, heard))
                 os.kill(os.getppid(), signal.SIGTERM)
             return 0
 
@@ -267,6 +268,37 @@ class TestLoop:
             with pytest.raises(ChildProcessError):  # it has ended, and its end was read
                 os.waitpid(int(started.name), os.WNOHANG)
         assert list(tmp_path.iterdir())
+
+    def test_one_of_several_that_is_stopped_is_replaced(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def stop_one_then_the_command(*args: Any, **options: Any) -> int:
+            (tmp_path / str(os.getpid())).touch()
+            enough = len(list(tmp_path.iterdir())) > 2
+            os.kill(os.getppid() if enough else os.getpid(), signal.SIGTERM)
+            return 0
+
+        monkeypatch.setattr(relay_events, "relay", stop_one_then_the_command)
+        monkeypatch.setattr(relay_events, "BROKEN", 0.01)
+
+        call_command("relay_events", "--execute", "--workers=2", stdout=StringIO())
+
+        assert len(list(tmp_path.iterdir())) > 2
+        assert "ended (0)" in caplog.text
+
+    def test_a_signal_may_come_at_any_moment(self) -> None:
+        def interrupted() -> None:
+            stop = relay_events.Stop()
+            signal.signal(signal.SIGALRM, lambda *_: stop.set())
+            signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+            for _ in range(20_000):
+                stop.wait(0)
+
+        process = multiprocessing.get_context("fork").Process(target=interrupted, daemon=True)
+        process.start()
+        process.join(60)
+
+        assert process.exitcode == 0
 
     def test_a_process_of_several_that_fails_fails_the_command(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
 from multiprocessing.connection import wait
@@ -83,14 +84,17 @@ class Command(BaseCommand):
         stop, context = run["stop"], multiprocessing.get_context("fork")  # its handlers too
         connections.close_all()  # a process must not inherit a connection
 
+        def work() -> None:
+            self._relay(**run | {"stop": _stop_on_signals(stop)})
+
         def started() -> Any:
-            process = context.Process(target=self._relay, kwargs=run)
+            process = context.Process(target=work)
             process.start()
             return process
 
         running = [started() for _ in range(count)]
         while running and not stop.is_set():
-            wait([process.sentinel for process in running], timeout=IDLE)
+            wait([*stop.readers, *(process.sentinel for process in running)])
             ended = [process for process in running if not process.is_alive()]
             running = [process for process in running if process not in ended]
             for process in ended:
@@ -101,11 +105,8 @@ class Command(BaseCommand):
                     raise CommandError("A relay process failed: see the log.")
                 stop.wait(BROKEN)
                 running.append(started())
-        while running:
-            for process in running:
-                process.terminate()  # again: a process that starts may lose a signal
-            wait([process.sentinel for process in running], timeout=IDLE)
-            running = [process for process in running if process.is_alive()]
+        for process in running:
+            process.join()
 
     def _once(self, using: str, *, execute: bool, stop: threading.Event, idle: bool) -> int | None:
         """Renvoie combien de livraisons, ou ``None`` si la base a échoué : elle peut redémarrer."""
@@ -124,8 +125,31 @@ class Command(BaseCommand):
         return count
 
 
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
+class Stop(threading.Event):
+    """Une demande d’arrêt, que voient aussi les processus nés de celui-ci."""
+
+    # A pipe: a signal may come while a method of Event holds its lock, and would wait there for
+    # ever; and a process that is being born may lose a signal that is passed on to it.
+    def __init__(self, *others: Stop) -> None:
+        super().__init__()
+        reader, self.writer = os.pipe()
+        self.readers: list[int] = [reader, *(one for other in others for one in other.readers)]
+
+    def set(self) -> None:
+        """Demande l’arrêt, même au milieu d’une autre méthode."""
+        os.write(self.writer, b".")
+
+    def is_set(self) -> bool:
+        """Dit si l’arrêt est demandé."""
+        return self.wait(0)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Attend la demande, *timeout* secondes au plus ; dit si elle est là."""
+        return bool(wait(self.readers, timeout))
+
+
+def _stop_on_signals(*others: Stop) -> Stop:
+    stop = Stop(*others)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
