@@ -42,7 +42,12 @@ def opened() -> Iterator[Counter[str]]:
 # Python’s cache of attributes keeps some names that these build, 4096 at most.
 CACHED = [
     tracemalloc.Filter(inclusive=False, filename_pattern=f"*/{name}")
-    for name in ("django/db/models/sql/compiler.py", "psycopg/conninfo.py")
+    for name in (
+        "django/db/models/sql/compiler.py",
+        "django/utils/timezone.py",
+        "psycopg/_queries.py",
+        "psycopg/conninfo.py",
+    )
 ]
 
 
