@@ -28,24 +28,28 @@ Only: TypeAlias = type[DomainEvent] | Callable[..., object]
 
 
 @contextmanager
-def isolated_bus() -> Iterator[EventBus]:
+def isolated_bus(*, celery: bool = False) -> Iterator[EventBus]:
     """Rend au bus global, à la sortie, les abonnements et les événements qu’il avait.
 
     Dans le bloc, les abonnements existants restent en place. Le disjoncteur est rétabli aussi.
+
+    Args:
+        celery: envoyer au broker configuré. Sinon, un test se passe de broker.
 
     Yields:
         Le bus global.
     """
     subscriptions, classes = registry.snapshot(), event_types.snapshot()
     enrol, transport = slots.enrol, slots.transport
-    tripped_at = broker.breaker.tripped_at
+    tripped_at, asked = broker.breaker.tripped_at, broker.asked_by_a_test
+    broker.asked_by_a_test = celery or asked
     try:
         yield event_bus
     finally:
         registry.restore(subscriptions)
         event_types.restore(classes)
         slots.enrol, slots.transport = enrol, transport
-        broker.breaker.tripped_at = tripped_at
+        broker.breaker.tripped_at, broker.asked_by_a_test = tripped_at, asked
 
 
 @contextmanager

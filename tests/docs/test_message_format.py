@@ -30,6 +30,7 @@ from src.share_kernel.infrastructure.event_bus import publish_event, publish_eve
 from src.share_kernel.infrastructure.outbox.models import Delivery
 from src.share_kernel.infrastructure.outbox.tasks import deliver
 from src.share_kernel.infrastructure.tasks import dispatch_async_batch, dispatch_async_event
+from src.share_kernel.testing import isolated_bus
 
 from .pages import DOCS, ROOT, fenced
 
@@ -83,8 +84,8 @@ def sent() -> Iterator[Callable[[], dict[str, Any]]]:
     """Un broker en mémoire, et de quoi y prendre le message suivant, tel qu’il y est."""
     before = current_app.conf.broker_url
     current_app.conf.update(broker_url="memory://localhost")
-    assert broker.is_available()
-    with current_app.connection_for_read() as connection:
+    with isolated_bus(celery=True), current_app.connection_for_read() as connection:
+        assert broker.is_available()
         channel: Any = connection.default_channel
         channel.queue_declare(QUEUE)
         channel.queue_purge(QUEUE)

@@ -10,6 +10,8 @@ from django.contrib.contenttypes.management import create_contenttypes
 from django.db.models.signals import post_migrate
 from hypothesis import settings
 
+from src.share_kernel.testing import isolated_bus
+
 from .idle_loops import close_idle_loops
 from .mailbox import MEMORY, Mailbox
 
@@ -51,7 +53,8 @@ def memory_broker() -> Iterator[MemoryBroker]:
         broker.channel.state.clear()
         for queue in list(broker.channel.queues):
             broker.channel.queue_purge(queue)
-        yield broker
+        with isolated_bus(celery=True):
+            yield broker
     before.set_current()
 
 
@@ -61,7 +64,8 @@ def mailbox() -> Iterator[Mailbox]:
     mailbox = Mailbox()
     mailbox.use(MEMORY)
     mailbox.take()
-    yield mailbox
+    with isolated_bus(celery=True):
+        yield mailbox
     mailbox.use(None, broker_write_url=None, task_always_eager=False)
     assert current_app.conf.broker_url is None
 

@@ -1,7 +1,10 @@
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from celery import current_app
+from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.test import TestCase
 
@@ -16,12 +19,14 @@ from src.share_kernel.infrastructure.event_bus import (
     EventBus,
     event_bus,
     publish_event,
+    publish_events,
     subscribe_async,
     subscribe_sync,
     unsubscribe,
 )
 from src.share_kernel.testing import deliver_pending, isolated_bus, record_events
 from tests.share_kernel.events import OrderPaid, OrderPlaced
+from tests.share_kernel.mailbox import MEMORY, Mailbox
 
 
 class TestIsolatedBus:
@@ -45,6 +50,61 @@ class TestIsolatedBus:
             raise ZeroDivisionError
 
         assert event_bus.subscriptions() == before
+
+
+class TestTheBroker:
+    """Un test n’atteint aucun broker, quoi que disent les réglages, s’il ne le demande pas."""
+
+    @pytest.fixture(autouse=True)
+    def box(self) -> Iterator[Mailbox]:
+        box = Mailbox()
+        box.use(MEMORY)
+        box.take()
+        yield box
+        box.use(None)
+
+    def publish(self) -> list[Any]:
+        ran: list[Any] = []
+        subscribe_async(OrderPlaced, ran.append, name="ran")
+        publish_event(OrderPlaced())
+        return ran
+
+    @pytest.mark.django_db(transaction=True)
+    def test_a_commit_sends_nothing_and_runs_the_handlers(self, box: Mailbox) -> None:
+        assert len(self.publish()) == 1
+        assert box.take() == []
+
+    @pytest.mark.django_db(transaction=True)
+    def test_a_batch_sends_nothing(self, box: Mailbox) -> None:
+        ran: list[Any] = []
+        subscribe_async(OrderPlaced, ran.append, name="ran")
+
+        publish_events([OrderPlaced(), OrderPlaced()])
+
+        assert len(ran) == 2
+        assert box.take() == []
+
+    @pytest.mark.django_db(transaction=True)
+    def test_the_register_has_nobody_to_wake(self, box: Mailbox, outbox: None) -> None:
+        assert self.publish() == []
+        assert box.take() == []
+        with pytest.raises(CommandError, match="Celery has no broker here"):
+            call_command("relay_events", once=True)
+
+    @pytest.mark.django_db(transaction=True)
+    def test_what_asks_for_it_gets_it(self, box: Mailbox) -> None:
+        with isolated_bus(celery=True), isolated_bus():  # asking again for less changes nothing
+            assert self.publish() == []
+
+        assert [letter.task for letter in box.take()] == ["share_kernel.dispatch_async_event"]
+        assert not broker.is_available()
+
+    def test_outside_tests_it_is_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert current_app.conf.broker_url == MEMORY
+        assert not broker.is_available()
+        monkeypatch.delattr("django.test.utils._TestState.saved_data")
+
+        assert broker.is_available()
 
 
 class TestRecordEvents:

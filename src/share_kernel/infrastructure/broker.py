@@ -16,6 +16,9 @@ try:
 except ImportError:  # Celery is optional
     celery = None  # type: ignore[assignment]  # a module to mypy, whatever happens
 
+VERSION: tuple[int, ...] = celery.version_info[:2] if celery else ()
+asked_by_a_test = False  # set by isolated_bus(celery=True): without it, a test has no broker
+
 
 class CircuitBreaker:
     """Retient, par processus, le dernier échec du broker."""
@@ -51,10 +54,11 @@ _ABOUT_ONE_MESSAGE = (311, 404, 405, 406)
 def is_available() -> bool:
     """Dit si Celery est installé et configuré avec un broker ; ne l’interroge pas.
 
+    Dans un test il n’y a pas de broker, sauf celui que le test demande.
     Sous ``task_always_eager`` rien ne part : le repli fait de même, une seule fois.
     """
     conf = celery_conf()
-    if conf is None:
+    if conf is None or (settings.under_test() and not asked_by_a_test):
         return False
     # Reading Celery’s settings costs a tenth of sending a task. Code changes them through
     # conf.changes: the answer is kept until one of these values does.
