@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 from .domain.domain_event import UnknownEventTypeError, get_event_class
 from .domain.event_types import event_types
 from .infrastructure import broker
+from .infrastructure.dispatch import slots
 from .infrastructure.registry import registry
 from .infrastructure.settings import DEFAULTS
 from .infrastructure.subscriptions import Subscription, is_count
@@ -28,10 +29,13 @@ _VALID: dict[str, Callable[[Any], bool]] = {
     "KEEP_DONE": lambda value: type(value) in (int, float) and value >= 0,
 }
 _BROKER_SETTINGS = ("CELERY_BROKER_URL", "CELERY_BROKER_WRITE_URL", "BROKER_URL")
-_FAIL_FAST: dict[str | None, tuple[str, ...]] = {
-    "redis": ("socket_timeout", "socket_connect_timeout"),
-    "amqp": ("confirm_publish",),
+# What each transport cannot do without, with values to copy.
+_FAIL_FAST: dict[str | None, dict[str, Any]] = {
+    "redis": {"socket_timeout": 2, "socket_connect_timeout": 1},
+    "amqp": {"confirm_publish": True, "confirm_timeout": 2, "read_timeout": 5},
 }
+_NEEDED = ("socket_timeout", "socket_connect_timeout", "confirm_publish")
+_COUNTS_LOST_WORKERS = (5, 7)  # the first Celery that starts a killed worker’s handler again
 
 
 @register("share_kernel")
@@ -129,7 +133,7 @@ def check_celery(**_: Any) -> list[CheckMessage]:
     url = conf and broker.broker_url(conf)
     if not url:
         return [_invisible_broker(named)] if named else []
-    return [*_fail_slow(conf, url), *_missing_queues(conf)]
+    return [*_fail_slow(conf, url), *_missing_queues(conf), *_loses_workers()]
 
 
 def _invisible_broker(name: str) -> CheckMessage:
@@ -147,14 +151,26 @@ def _invisible_broker(name: str) -> CheckMessage:
 def _fail_slow(conf: Any, url: Any) -> Iterator[CheckMessage]:
     scheme = str(url[0] if isinstance(url, list | tuple) else url).partition("://")[0]
     transport = "redis" if scheme.startswith("redis") else "amqp" if "amqp" in scheme else None
-    options = conf.broker_transport_options
-    missing = [name for name in _FAIL_FAST.get(transport, ()) if not options.get(name)]
+    options, wanted = conf.broker_transport_options, _FAIL_FAST.get(transport, {})
+    missing = [name for name in wanted if name in _NEEDED and not options.get(name)]
     if missing:
         yield Warning(
             f"The {transport} broker has no {' and no '.join(missing)} in "
             "broker_transport_options: when it fails, requests hang or messages are lost.",
-            hint="Copy broker_transport_options from conf/celery.py of the reference project.",
+            hint=f"Add {wanted} to CELERY_BROKER_TRANSPORT_OPTIONS, or to "
+            "broker_transport_options on the Celery application.",
             id="share_kernel.W002",
+        )
+
+
+def _loses_workers() -> Iterator[CheckMessage]:
+    if broker.VERSION < _COUNTS_LOST_WORKERS and not slots.enrol:
+        here = ".".join(map(str, broker.VERSION))
+        yield Warning(
+            f"Celery {here} gives up the delivery of a killed worker, with an error in the log: "
+            "it cannot start that handler again.",
+            hint="Upgrade to Celery 5.7, or install the durable register: it starts it again.",
+            id="share_kernel.W006",
         )
 
 

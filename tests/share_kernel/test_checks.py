@@ -5,6 +5,7 @@ from celery import current_app
 from django.core.checks import run_checks
 from django.test import override_settings
 
+from src.share_kernel.infrastructure import dispatch
 from src.share_kernel.infrastructure.event_bus import subscribe_sync
 
 
@@ -84,3 +85,24 @@ def test_a_broker_that_would_not_fail_fast(
     found = messages().get("share_kernel.W002")
 
     assert (missing in found) if missing and found else found is missing
+    for name in missing.split(" and ") if missing else ():  # the hint can be copied
+        assert f"'{name.removeprefix('no ')}': " in str(found)
+
+
+@pytest.mark.parametrize(
+    ("version", "register", "warns"),
+    [((5, 5), False, True), ((5, 6), False, True), ((5, 6), True, False), ((5, 7), False, False)],
+)
+def test_a_celery_that_does_not_start_a_killed_handler_again(
+    version: tuple[int, int], register: bool, warns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(current_app.conf, "broker_url", "memory://")
+    monkeypatch.setattr("src.share_kernel.infrastructure.broker.VERSION", version)
+    dispatch.enrol_with((lambda batch: None) if register else None)
+
+    found = messages().get("share_kernel.W006")
+
+    assert (found is not None) == warns
+    if found:
+        assert f"Celery 5.{version[1]} gives up the delivery of a killed worker" in found
+        assert "Upgrade to Celery 5.7, or install the durable register" in found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from celery import Task, shared_task
 from celery.exceptions import Reject, Retry
@@ -26,7 +26,14 @@ _LONGEST_COUNTDOWN = 15 * 60.0  # seconds
 _SKEWS = "share_kernel_skews"  # message header: how many times no handler was found
 
 
-class AtLeastOnceTask(Task[Any, Any]):
+# Celery’s class takes no parameters before 5.7.
+if TYPE_CHECKING:
+    BaseTask: TypeAlias = Task[Any, Any]
+else:
+    BaseTask = Task
+
+
+class AtLeastOnceTask(BaseTask):
     """Une tâche que la mort de son worker ne perd pas."""
 
     acks_late = True
@@ -51,7 +58,7 @@ class Item(NamedTuple):
 # The names are literal: messages already in a queue bear them, wherever this folder is copied.
 @shared_task(name="share_kernel.dispatch_async_event", bind=True, base=AtLeastOnceTask)
 def dispatch_async_event(
-    self: Task[Any, Any],
+    self: BaseTask,
     payload: dict[str, Any],
     handler: str,
     depth: int = 0,
@@ -85,7 +92,7 @@ def dispatch_async_event(
 
 @shared_task(name="share_kernel.dispatch_async_batch", bind=True, base=AtLeastOnceTask)
 def dispatch_async_batch(
-    self: Task[Any, Any], items: list[dict[str, Any]], using: str = "default"
+    self: BaseTask, items: list[dict[str, Any]], using: str = "default"
 ) -> None:
     """Exécute plusieurs handlers dans l’ordre, dans un worker.
 

@@ -31,7 +31,7 @@ def check_sqlite(**_: Any) -> list[CheckMessage]:
                 Warning(
                     f"The SQLite database {alias!r} lacks {', '.join(missing)} in its OPTIONS: "
                     "the relay and the web process would lock each other out.",
-                    hint="Copy DATABASES from conf/settings.py of the reference project.",
+                    hint=f"Add that to DATABASES[{alias!r}]['OPTIONS'].",
                     id="share_kernel.W003",
                 )
             )
