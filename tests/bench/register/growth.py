@@ -31,7 +31,8 @@ def growth(stage: Stage, sizes: list[int]) -> dict[int, Pages]:
     measured, settled = {}, 1
     for size in sizes:
         print(f"  {size} settled rows …", flush=True)
-        clone(stage.server, database, size - settled, state="done")
+        # Each older than the last: a register is settled in the order of its pages.
+        clone(stage.server, database, size - settled, state="done", first=settled)
         settled = max(size, settled) + ENROLLED
         stage.server.ask("VACUUM ANALYZE", database)
         measured[size] = dict(_operations(stage, database)) | {"sequential": control}
