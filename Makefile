@@ -8,7 +8,7 @@ PEERS := build/peers
 PORT := 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help unit site serve shell test mutants doctest lint format types traduire catalogues demo bench bench-register chaos versions check clean
+.PHONY: help unit site archive serve shell test mutants doctest lint format types traduire catalogues demo bench bench-register chaos versions check clean
 
 help: ## Montre cette aide.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,6 +18,9 @@ unit: $(READY) ## Exécute les tests unitaires du bus, en quelques secondes, san
 
 site: $(READY) ## Construit le site français et anglais dans build/site.
 	@$(BIN)/python docs/_ext/build_site.py
+
+archive: $(READY) ## Écrit ce qui se copie ou s’installe dans un projet, dans les deux langues.
+	@$(BIN)/python docs/_ext/archive.py
 
 # The script builds both languages; the build that sphinx-autobuild insists on is made empty.
 serve: $(READY) ## Sert le site sur http://127.0.0.1:8000/ et le reconstruit à chaque changement.

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from celery import current_app
 from django.core.management import call_command
 from sybil import Document, Example, Region, Sybil
 from sybil.integration.pytest import SybilItem
@@ -131,7 +132,8 @@ def _page(
     django_db_setup: None,
     django_db_blocker: Any,
 ) -> Iterator[None]:
-    """Une page a sa base, vraiment validée, et rend le bus comme elle l’a trouvé."""
+    """Une page a sa base, vraiment validée, et rend le bus et Celery comme elle les a trouvés."""
+    application = current_app._get_current_object()  # type: ignore[attr-defined]
     with django_db_blocker.unblock(), isolated_bus():
         if request.node.path.stem in DURABLE_PAGES:
             from src.share_kernel.infrastructure.outbox import enrolment
@@ -139,6 +141,7 @@ def _page(
             dispatch.enrol_with(enrolment.enrol)
         yield
         call_command("flush", interactive=False, verbosity=0)
+    application.set_current()
 
 
 pytest_collect_file: Callable[..., Any] = Sybil(

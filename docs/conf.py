@@ -64,6 +64,9 @@ smartquotes_action = "D" if language == "fr" else "qD"
 # Pages and docstrings
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "substitution"]
 myst_heading_anchors = 3
+myst_url_schemes = {  # archive: is a file that the build writes beside the pages
+    "http": None, "https": None, "mailto": None, "archive": {"url": "{{path}}"},
+}  # fmt: skip
 autodoc_member_order = "bysource"
 autodoc_use_legacy_class_based = True  # celery.contrib.sphinx needs it
 autodoc_typehints_format = "short"

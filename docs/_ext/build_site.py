@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import archive
 import catalogues
 import hosting
 
@@ -41,6 +42,8 @@ def build(options: tuple[str, ...]) -> list[str]:
     builds = {language: start(language, options) for language in LANGUAGES}
     failed = [language for language, build in builds.items() if build.wait() != 0]
     if not failed:
+        for language in LANGUAGES:
+            archive.write(language, SITE / language / archive.NAME)
         hosting.write_root(SITE, hosting.public_address())
         shutil.copy(STATIC / "favicon.svg", SITE / "favicon.svg")
     return failed

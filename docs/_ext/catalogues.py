@@ -15,6 +15,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import docstrings
 from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import read_po, write_po
 
@@ -56,7 +57,8 @@ def extract(folder: Path) -> dict[Path, Catalog]:
             if message.id and _NOISE.match(str(message.id)):
                 catalog.delete(str(message.id))
         found[path.relative_to(folder / "pot").with_suffix(".po")] = catalog
-    return found
+    shown = {str(m.id) for name in found if name.parts[0] == "modules" for m in found[name]}
+    return found | {docstrings.CATALOGUE: docstrings.template(shown)}
 
 
 def read(path: Path, locale: str) -> Catalog | None:
