@@ -1,4 +1,4 @@
-"""L’archive du noyau partagé, une par langue : à copier par sa commande, ou à installer par pip.
+"""L’archive du noyau partagé, une par langue : à copier par sa commande, ou à installer par ``pip``.
 
 ``python docs/_ext/archive.py`` les écrit dans ``build/archive/<langue>/share_kernel.zip``.
 """
@@ -94,7 +94,7 @@ def kernel_in(language: str) -> dict[str, bytes]:
 def translations() -> dict[str, str]:
     """Renvoie tout ce que les catalogues anglais disent d’un texte français.
 
-    Un texte qu’aucun ne traduit reste tel quel : la vérification des catalogues le nomme.
+    Un texte qu’aucun ne traduit reste tel quel : la vérification des catalogues le nomme.
     """
     found = {text: text for text in docstrings.messages()}
     for path in [*catalogues.ENGLISH.glob("modules/*.po"), catalogues.ENGLISH / "docstrings.po"]:

@@ -1,6 +1,6 @@
-"""Les docstrings du noyau : leurs textes à traduire, et le code qui les porte en anglais.
+"""Les docstrings du noyau : leurs textes à traduire, et le code qui les porte en anglais.
 
-Une docstring se découpe comme Sphinx la découpe : un paragraphe, ou le texte d’un argument, est
+Une docstring se découpe comme Sphinx la découpe : un paragraphe, ou le texte d’un argument, est
 un message. Les catalogues des pages en traduisent donc déjà une partie.
 """
 
@@ -87,7 +87,7 @@ def rewritten(docstring: str, translate: Translate, width: int) -> str:
 
 
 def blocks(docstring: str) -> Iterator[tuple[str, str]]:
-    """Découpe une docstring en couples : ce qui ouvre, puis le texte à traduire, ou rien."""
+    """Découpe une docstring en couples : ce qui ouvre, puis le texte à traduire, ou rien."""
     section, opening, words = "", "", []
 
     def ended() -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
-"""Copie le noyau partagé dans un projet, ou met à jour la copie : ``python <ce dossier> cible``.
+"""Copie le noyau partagé dans un projet, ou met à jour la copie : ``python <ce dossier> cible``.
 
-Le même fichier, à la racine de l’archive, fait de celle-ci une commande. Rien que la bibliothèque
-standard : il s’exécute avant que quoi que ce soit soit installé.
+Le même fichier, à la racine de l’archive, fait de celle-ci une commande. Il n’importe que la
+bibliothèque standard : rien d’autre n’est encore installé quand il s’exécute.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 MANIFEST = "COPIED.json"
-# Ruff, flake8, pylint, isort, Black and mypy leave alone a file that begins so.
+# Flake8, pylint, isort, Black and mypy leave alone a file that begins so; Ruff would regret it.
 HEADER = """\
 # Copied from share_kernel {version}: the copy command updates it, and refuses if you changed it.
 # ruff: noqa
@@ -30,10 +30,18 @@ HEADER = """\
 # fmt: off
 """
 _HEADER_LINES = HEADER.count("\n")
+RUFF = """\
+# The copy command keeps this folder: nothing here is yours to correct.
+[lint]
+select = []
+
+[format]
+exclude = ["*"]
+"""
 
 
 class Refused(Exception):
-    """Ce qui empêche de copier : une ligne, qui dit quoi faire."""
+    """Ce qui empêche de copier : une ligne, qui dit quoi faire."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,16 +77,17 @@ def source_files() -> dict[str, bytes]:
 
 def is_kept(path: Path | PurePosixPath) -> bool:
     """Écarte ce que Python ou la copie produisent."""
-    return "__pycache__" not in path.parts and path.suffix != ".pyc" and path.name != MANIFEST
+    return "__pycache__" not in path.parts and path.suffix != ".pyc" and path.name not in (MANIFEST, "ruff.toml")
 
 
 def prepared(files: dict[str, bytes]) -> dict[str, bytes]:
-    """Met l’en-tête à chaque module, et ajoute le manifeste."""
+    """Met l’en-tête à chaque module, et ajoute ce que la copie a de plus."""
     header = HEADER.format(version=version_in(files))
     new = {
         name: header.encode() + without_header(content) if name.endswith(".py") else content
         for name, content in files.items()
     }
+    new["ruff.toml"] = RUFF.encode()
     manifest = {"version": version_in(files), "files": {n: digest(new[n]) for n in sorted(new)}}
     return new | {MANIFEST: json.dumps(manifest, indent=1).encode() + b"\n"}
 
@@ -100,7 +109,7 @@ def digest(content: bytes) -> str:
 
 
 def copy(new: dict[str, bytes], target: Path, *, force: bool, dry_run: bool) -> bool:
-    """Écrit la copie d’un seul geste, ou lève :class:`Refused` ; dit si elle existait."""
+    """Écrit la copie d’un seul geste, ou lève :class:`Refused` ; dit si elle existait."""
     refuse_wrong_names(target)
     old = files_of(target)
     if old and not force:
@@ -158,7 +167,7 @@ def as_numbers(version: str) -> list[int]:
 
 
 def show_changes(old: dict[str, bytes], new: dict[str, bytes]) -> None:
-    """Affiche un fichier par ligne : nouveau, changé ou retiré."""
+    """Affiche un fichier par ligne : nouveau, changé ou retiré."""
     changed = [name for name in sorted({*old, *new} - {MANIFEST}) if old.get(name) != new.get(name)]
     for name in changed:
         print("+-~"[(name in old) + (name in old and name in new)], name)
@@ -166,7 +175,7 @@ def show_changes(old: dict[str, bytes], new: dict[str, bytes]) -> None:
 
 
 def write(new: dict[str, bytes], target: Path) -> None:
-    """Écrit à côté, puis met à la place : une copie à moitié écrite n’existe jamais."""
+    """Écrit à côté, puis met à la place : une copie à moitié écrite n’existe jamais."""
     has_parent = target.parent.exists()
     beside, former = (target.with_name(f".{target.name}.{end}") for end in ("new", "old"))
     try:

@@ -34,7 +34,7 @@ def isolated_bus(*, celery: bool = False) -> Iterator[EventBus]:
     Dans le bloc, les abonnements existants restent en place. Le disjoncteur est rétabli aussi.
 
     Args:
-        celery: envoyer au broker configuré. Sinon, un test se passe de broker.
+        celery: envoie au broker configuré, dont un test se passe sinon.
 
     Yields:
         Le bus global.

@@ -8,7 +8,9 @@ from .new_project import NewProject
 from .pages import DOCS, fenced
 
 PAGE = (DOCS / "guides" / "brancher-celery.md").read_text("utf-8")
-REDIS, RABBITMQ, APPLICATION, IMPORT = fenced(PAGE, "python")
+REDIS, RABBITMQ, APPLICATION = fenced(PAGE, "python")
+IMPORT = "from .celery import app as celery_app"
+assert f"`{IMPORT}`" in PAGE
 LONE = """
 from celery import Celery
 app = Celery("mysite")
