@@ -77,7 +77,11 @@ def source_files() -> dict[str, bytes]:
 
 def is_kept(path: Path | PurePosixPath) -> bool:
     """Écarte ce que Python ou la copie produisent."""
-    return "__pycache__" not in path.parts and path.suffix != ".pyc" and path.name not in (MANIFEST, "ruff.toml")
+    return (
+        "__pycache__" not in path.parts
+        and path.suffix != ".pyc"
+        and path.name not in (MANIFEST, "ruff.toml")
+    )
 
 
 def prepared(files: dict[str, bytes]) -> dict[str, bytes]:

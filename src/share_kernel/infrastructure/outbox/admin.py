@@ -1,10 +1,11 @@
-"""Le registre dans l’administration de Django : lire, ranimer, abandonner."""
+"""Le registre dans l’administration de Django : lire, livrer, ranimer, abandonner."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.db import transaction
 from django.db.models import DateTimeField, Q
 from django.http import HttpRequest
 from django.utils.formats import localize
@@ -24,6 +26,7 @@ from ...domain.event_types import event_types
 from ..registry import registry
 from .delivering import readable
 from .models import ABANDONED, Delivery, DeliveryQuerySet
+from .relay import wake
 
 _META = Delivery._meta  # noqa: SLF001  (Django documents it)
 OPEN = (Delivery.State.PENDING, *ABANDONED)
@@ -104,7 +107,7 @@ def _identifier(text: str) -> UUID | None:
 
 @admin.register(Delivery)
 class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript at run time
-    """En lecture seule, sauf les deux actions."""
+    """En lecture seule, sauf les trois actions."""
 
     list_display = [
         *map(_shown, ("event_type", "handler", "state", "attempts", "pending_since")),
@@ -116,7 +119,7 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     ordering = ("-pending_since",)
-    actions = ("replay_selected", "give_up_selected")
+    actions = ("deliver_selected", "replay_selected", "give_up_selected")
     readonly_fields = (
         *(_shown(field.name) for field in _META.fields if field.name != "payload"),
         "readable_payload",
@@ -144,6 +147,16 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
         """Ranime les lignes choisies qui étaient abandonnées."""
         text = _("Deliveries that will be replayed: %(count)d.")
         self.message_user(request, text % {"count": rows.replay()})
+        transaction.on_commit(partial(wake, rows.db), using=rows.db)
+
+    @admin.action(
+        description=_("Deliver the selected waiting deliveries now"), permissions=["settle"]
+    )
+    def deliver_selected(self, request: HttpRequest, rows: DeliveryQuerySet) -> None:
+        """Rend dues celles qui attendaient leur heure ; un worker ou un relais les livre."""
+        text = _("Deliveries that are due now: %(count)d.")
+        self.message_user(request, text % {"count": rows.hurry()})
+        transaction.on_commit(partial(wake, rows.db), using=rows.db)
 
     @admin.action(description=_("Give up the selected deliveries"), permissions=["settle"])
     def give_up_selected(self, request: HttpRequest, rows: DeliveryQuerySet) -> None:

@@ -11,6 +11,7 @@ from ..logs import describe
 from .delivering import deliver_due, drop_broken_connections
 from .enrolment import wake_ups
 from .models import Delivery
+from .waking import notify
 
 WINDOW = 300  # wake-ups on their way, at most
 
@@ -29,6 +30,12 @@ def relay(using: str = "default", *, execute: bool = False, stop: Callable[[], b
         return deliver_due(using, stop=stop, goes_on=True)
     transport = transport_if(lambda one: one.is_ready(), f"the relay of {using}")
     return _send(using, transport) if transport else 0
+
+
+def wake(using: str) -> None:
+    """Réveille un worker, ou un relais qui attend, pour ce qui vient d’être rendu dû."""
+    notify(using)
+    relay(using)
 
 
 def let_go(*, idle: bool) -> None:

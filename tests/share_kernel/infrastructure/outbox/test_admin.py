@@ -21,7 +21,9 @@ from src.share_kernel.infrastructure.event_bus import (
 )
 from src.share_kernel.infrastructure.outbox import admin
 from src.share_kernel.infrastructure.outbox.models import Delivery
+from src.share_kernel.infrastructure.outbox.relay import relay
 from tests.share_kernel.events import OrderPaid, OrderPlaced
+from tests.share_kernel.mailbox import Mailbox
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("outbox")]
 
@@ -118,6 +120,35 @@ class TestActions:
         act(root, "give_up_selected", row)
 
         assert Delivery.objects.get(state="dead") == row
+
+    @pytest.mark.parametrize("action", ["deliver_selected", "replay_selected"])
+    def test_wakes_who_delivers_and_delivers_nothing_itself(
+        self, action: str, root: Client, row: Delivery, mailbox: Mailbox
+    ) -> None:
+        later = timezone.now() + timedelta(hours=1)
+        state = "pending" if action == "deliver_selected" else "dead"
+        Delivery.objects.update(
+            state=state,
+            start_after=later,
+            send_after=later,
+            settled_at=None if state == "pending" else later,
+        )
+
+        response = act(root, action, row)
+
+        assert ": 1." in html.unescape(response.content.decode())
+        assert [letter.args for letter in mailbox.take()] == [[[str(row.pk)], "default"]]
+        row.refresh_from_db()
+        assert (row.state, row.attempts) == ("pending", 0)
+        assert relay(execute=True) == 1  # it is due
+
+    def test_a_relay_delivers_what_is_due_now(self, root: Client, row: Delivery) -> None:
+        Delivery.objects.update(start_after=timezone.now() + timedelta(hours=1))
+        assert relay(execute=True) == 0
+
+        act(root, "deliver_selected", row)
+
+        assert relay(execute=True) == 1
 
     def test_giving_up_says_who_and_when(self, root: Client, row: Delivery) -> None:
         act(root, "give_up_selected", row)

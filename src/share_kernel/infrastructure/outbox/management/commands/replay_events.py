@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...models import ABANDONED, Delivery
-from ...relay import relay
+from ...relay import wake
 from ._options import add_database, identifier
 
 
@@ -54,4 +54,4 @@ class Command(BaseCommand):
             return
         count = rows.hurry() if waiting else rows.replay()
         self.stdout.write(f"Deliveries that will be replayed: {count}.")
-        relay(using)  # wakes a worker, if there is a broker
+        wake(using)
