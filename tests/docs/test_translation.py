@@ -13,6 +13,7 @@ from .pages import ROOT
 
 @pytest.fixture
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "docs" / "_ext")  # what it imports is beside it
     spec = importlib.util.spec_from_file_location("gate", ROOT / "docs" / "_ext" / "catalogues.py")
     assert spec
     assert spec.loader

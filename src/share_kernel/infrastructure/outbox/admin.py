@@ -153,7 +153,7 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
         description=_("Deliver the selected waiting deliveries now"), permissions=["settle"]
     )
     def deliver_selected(self, request: HttpRequest, rows: DeliveryQuerySet) -> None:
-        """Rend dues celles qui attendaient leur heure ; un worker ou un relais les livre."""
+        """Rend dues celles qui attendaient leur heure ; un worker ou un relais les livre."""
         text = _("Deliveries that are due now: %(count)d.")
         self.message_user(request, text % {"count": rows.hurry()})
         transaction.on_commit(partial(wake, rows.db), using=rows.db)
