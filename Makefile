@@ -59,8 +59,8 @@ types: $(READY) ## Vérifie les types.
 traduire: $(READY) ## Met à jour les catalogues anglais d’après les pages.
 	@$(BIN)/python docs/_ext/catalogues.py update
 
-demo: $(READY) ## Montre le bus à l’œuvre : deux processus, aucun serveur.
-	@$(BIN)/python -m conf.demo
+demo: $(READY) ## Montre le bus à l’œuvre : deux processus, aucun serveur ; DEMO=--faults en tue.
+	@$(BIN)/python -m conf.demo $(DEMO)
 
 bench: $(READY) ## Mesure le bus, en rapports, contre ce qui fait la même chose.
 	@$(BIN)/python -m tests.bench

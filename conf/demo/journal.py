@@ -1,4 +1,4 @@
-"""Le récit commun : chaque processus y ajoute des lignes JSON, l’écran les affiche."""
+"""Le récit commun : chaque processus y ajoute des lignes JSON, l’écran les affiche."""
 
 from __future__ import annotations
 
@@ -18,17 +18,24 @@ class Line(NamedTuple):
     process: str
     pid: int
     when: str
-    """``before commit``, ``COMMIT``, ``after commit``, ``ROLLBACK``, ou ``step`` pour un titre."""
+    """``before commit``, ``COMMIT``, ``after commit``, ``ROLLBACK``, ou ``step`` pour un titre.
+
+    Avec ``--faults``, aussi ``KILLED``, ``STOPPED``, ``STARTED`` et ``in the end``.
+    """
     what: str
 
 
-def tell(when: str, what: str) -> None:
-    """Ajoute une ligne au récit ; hors de la démonstration, ne fait rien."""
+def tell(when: str, what: str, at: float | None = None) -> None:
+    """Ajoute une ligne au récit ; hors de la démonstration, ne fait rien."""
     if path := os.environ.get(ENV_PATH):
-        line = Line(time.time(), os.environ[ENV_PROCESS], os.getpid(), when, what)
-        # One write in append mode: the lines of several processes do not mix.
-        with Path(path).open("ab", buffering=0) as file:
-            file.write(json.dumps(line).encode() + b"\n")
+        line = Line(at or time.time(), os.environ[ENV_PROCESS], os.getpid(), when, what)
+        append(Path(path), line)
+
+
+def append(path: Path, line: Line) -> None:
+    """Écrit une ligne en une fois : celles de plusieurs processus ne se mêlent pas."""
+    with path.open("ab", buffering=0) as file:
+        file.write(json.dumps(line).encode() + b"\n")
 
 
 def read(path: Path | None = None) -> list[Line]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections import Counter
 from typing import Any
 
@@ -18,6 +19,7 @@ from src.share_kernel.infrastructure.event_bus import (
 )
 from src.share_kernel.infrastructure.subscriptions import Subscription
 
+from . import scenes
 from .journal import ENV_PROCESS, tell
 
 _attempts: Counter[tuple[object, str]] = Counter()
@@ -37,6 +39,8 @@ def narrate() -> None:
             subscribe_sync(item.event_type, _narrated_sync(item), name=item.name)
     if os.environ.get(ENV_PROCESS) == "relay":
         _narrate_wake_ups()
+    if scenes.are_played():
+        _narrate_celery()
 
 
 def _published(event: DomainEvent) -> None:
@@ -55,6 +59,9 @@ def _narrated_sync(item: Subscription) -> Any:
 def _narrated_async(item: Subscription) -> Any:
     @functools.wraps(item.handler)
     def handler(event: DomainEvent) -> None:
+        if scenes.are_played():
+            scenes.play_handler(lambda: item.call(event), _short(item))
+            return
         _attempts[event.event_id, item.name] += 1
         attempt = _attempts[event.event_id, item.name]
         try:
@@ -74,12 +81,26 @@ def _narrated_async(item: Subscription) -> Any:
 
 def _narrate_wake_ups() -> None:
     """Avec un broker, le relais n’exécute rien : il réveille le worker."""
-    from celery.signals import before_task_publish
+    from celery.signals import after_task_publish, before_task_publish
+
+    began = time.time()
+
+    def note(**_: Any) -> None:
+        nonlocal began
+        began = time.time()
 
     def tell_wake_up(**_: Any) -> None:
-        tell("after commit", "a delivery is due: the worker is woken again")
+        # Told once the broker has it, of the moment before: the worker may already speak.
+        tell("after commit", "a delivery is due: the worker is woken again", began)
 
-    before_task_publish.connect(tell_wake_up, weak=False)
+    before_task_publish.connect(note, weak=False)
+    after_task_publish.connect(tell_wake_up, weak=False)
+
+
+def _narrate_celery() -> None:
+    from celery.signals import worker_ready
+
+    worker_ready.connect(lambda **_: tell(scenes.STARTED, scenes.LISTENS), weak=False)
 
 
 def _short(item: Subscription) -> str:

@@ -16,7 +16,7 @@ import pytest
 from kombu import Connection
 from redis import Redis
 
-from conf.demo.__main__ import DemoError, Stage
+from conf.demo.stage import DemoError, Stage
 from conf.demo.patience import Patience
 from tests.services.conftest import service
 from tests.services.stack import ROOT, eventually
