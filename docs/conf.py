@@ -42,6 +42,7 @@ extensions = [
     "search",
     "access",
     "chaos",
+    "demo",
     "measures",
     "peers",
 ]
@@ -129,12 +130,14 @@ html_theme_options = {
         "color-brand-content": "#0b5d4b",
         "color-brand-visited": "#5b3f8c",
         "color-amber": "#92400e",
+        "color-red": "#b3261e",
     },
     "dark_css_variables": {
         "color-brand-primary": "#6fd3b5",
         "color-brand-content": "#6fd3b5",
         "color-brand-visited": "#c3a6f2",
         "color-amber": "#ffd166",
+        "color-red": "#ff9d94",
     },
 }
 # A published site leads to its source; a local build does not know where that is.
