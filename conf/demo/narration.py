@@ -91,7 +91,7 @@ def _narrate_wake_ups() -> None:
 
     def tell_wake_up(**_: Any) -> None:
         # Told once the broker has it, of the moment before: the worker may already speak.
-        tell("after commit", "a delivery is due: the worker is woken again", began)
+        tell("after commit", "a delivery is due: the relay wakes the worker", began)
 
     before_task_publish.connect(note, weak=False)
     after_task_publish.connect(tell_wake_up, weak=False)

@@ -16,8 +16,8 @@ import pytest
 from kombu import Connection
 from redis import Redis
 
-from conf.demo.stage import DemoError, Stage
 from conf.demo.patience import Patience
+from conf.demo.stage import DemoError, Stage
 from tests.services.conftest import service
 from tests.services.stack import ROOT, eventually
 
@@ -309,7 +309,7 @@ def test_with_a_broker_a_worker_runs_the_async_handlers(variable: str, tmp_path:
     after = [line for line in steps(output)[1] if line.when == "after commit"]
     assert [line.process for line in after if "print_invoice" in line.what] == ["worker"] * 3
     assert [line.what for line in after if line.process == "relay"] == [
-        "a delivery is due: the worker is woken again"
+        "a delivery is due: the relay wakes the worker"
     ] * 2
     assert len(pids(output)) == 3
     assert not any(map(is_alive, pids(output)))
