@@ -47,6 +47,7 @@ KINDS = {
     "in the end": ("in the end", "bilan"),
 }
 TRANSACTION = ("before commit", "COMMIT", "ROLLBACK")
+SECOND = 1000
 LONG = 5000  # milliseconds: a wait that the drawing shows
 IDENTIFIER = re.compile(r"\b([a-z_]+\.)([a-z_]+)\b")
 
@@ -104,12 +105,14 @@ def line(event: Event, before: Event | None, language: str) -> str:
     joined = before and all(one["when"] in TRANSACTION for one in (event, before))
     late = before and event["at"] - before["at"] > LONG
     repeated = joined and before and before["when"] == event["when"]
+    who = escape(_(LANES[lane(event)]))
+    when = moment(event["at"], language)
     classes = ["voie-" + lane(event), *(["suite"] if joined else []), *(["tard"] if late else [])]
     chip = "" if repeated else f'<b class="{kind}">{escape(_(name))}</b> '
     what = IDENTIFIER.sub(r"<code>\1<wbr>\2</code>", escape(_(event["what"])))
     return (
-        f'<li class="{" ".join(classes)}"><span class="heure">{moment(event["at"], language)}</span>'
-        f'<span class="fait fait-{kind}"><span class="qui">{escape(_(LANES[lane(event)]))}</span> '
+        f'<li class="{" ".join(classes)}"><span class="heure">{when}</span>'
+        f'<span class="fait fait-{kind}"><span class="qui">{who}</span> '
         f"{chip}{what}</span></li>"
     )
 
@@ -121,9 +124,9 @@ def lane(event: Event) -> str:
 
 def moment(milliseconds: int, language: str) -> str:
     """Écrit le temps passé depuis le début de la scène."""
-    if milliseconds < 1000:
+    if milliseconds < SECOND:
         return f"{milliseconds}\N{NO-BREAK SPACE}ms"
-    seconds = f"{milliseconds / 1000:.1f}"
+    seconds = f"{milliseconds / SECOND:.1f}"
     return f"{seconds.replace('.', ',') if language == 'fr' else seconds}\N{NO-BREAK SPACE}s"
 
 

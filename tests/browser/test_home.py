@@ -137,7 +137,7 @@ def test_a_pointer_steps_too(reader: Page) -> None:
     reader.set_viewport_size(PHONE)
     reader.goto("/fr/index.html")
 
-    reader.get_by_text("Worker tué").click()
+    reader.locator("label", has_text="Worker tué").click()
 
     expect(reader.locator(".scene-worker")).to_be_visible()
     expect(reader.locator(".scene-commit")).to_be_hidden()
