@@ -89,3 +89,53 @@ Search.performTermsSearch = (searchTerms, excludedTerms) => {
       SearchResultKind.text,
     ]);
 };
+
+/* The sentence that holds most of the words, rather than what surrounds the first of them: often
+   the imports of an example. Code is shown only if no sentence holds as many. */
+const LONGEST = 240;
+const sentencesOf = (block) =>
+  block.matches("pre") ? block.textContent.split("\n") : block.textContent.split(/(?<=[.!?…])\s+/);
+
+const bestSentence = (place, words) => {
+  const stemmer = new Stemmer();
+  const held = (sentence) => {
+    const stems = splitQuery(sentence.toLowerCase()).map((word) => stemmer.stemWord(word));
+    return words.filter((word) => stems.some((stem) => stem.startsWith(word))).length;
+  };
+  const blocks = [...place.querySelectorAll("p, dt")].concat(...place.querySelectorAll("pre"));
+  let best = ["", 0];
+  for (const sentence of blocks.flatMap(sentencesOf)) {
+    const count = held(sentence);
+    if (count > best[1]) best = [sentence.trim(), count];
+  }
+  return best[0];
+};
+
+Search.makeSearchSummary = (html, words, anchor) => {
+  const page = new DOMParser().parseFromString(html, "text/html");
+  page.querySelectorAll(".headerlink").forEach((link) => link.remove());
+  const place = page.getElementById(anchor.slice(1)) ?? page.querySelector("[role=main]");
+  const described = page.querySelector("meta[name=description]")?.content ?? "";
+  const text = bestSentence(place, [...words]) || described; // found by its keywords
+  const summary = document.createElement("p");
+  summary.className = "context";
+  const section = page.querySelector(".breadcrumb li:nth-child(2) > a");
+  if (section) {
+    const name = document.createElement("span");
+    name.className = "section";
+    name.textContent = section.textContent;
+    summary.append(name);
+  }
+  summary.append(text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text);
+  return summary;
+};
+
+/* Nothing found: the words and links that the page holds ready, not a sentence about categories. */
+const query = Search.query;
+Search.query = (words) => {
+  if (Search._performSearch(...Search._parseQuery(words)).length) return query(words);
+  Search.stopPulse();
+  Search.title.remove();
+  Search.status.replaceWith(document.getElementById("nothing-found").content.cloneNode(true));
+  Search.output.remove();
+};

@@ -58,6 +58,24 @@
     if (key === "Enter" && target.matches(".toctree-checkbox")) target.click();
   });
 
+  /* Ctrl K, as elsewhere; on a small screen the field is in the drawer. */
+  const field = document.querySelector(".sidebar-search");
+  field.placeholder += " (Ctrl K)";
+  field.setAttribute("aria-keyshortcuts", "Control+K");
+  document.addEventListener("keydown", (event) => {
+    if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    if (!field.checkVisibility({ visibilityProperty: true }))
+      document.querySelector("button.nav-overlay-icon").click();
+    field.focus();
+    field.select();
+  });
+
+  /* The navigation of a long section opens on the page that is read. */
+  const current = document.querySelector(".sidebar-tree .current-page > a");
+  const scrolled = current?.closest(".sidebar-scroll");
+  if (scrolled) scrolled.scrollTop = Math.max(0, current.offsetTop - scrolled.clientHeight / 2);
+
   /* What scrolls sideways can be scrolled with the arrow keys. */
   const observer = new ResizeObserver((entries) => {
     for (const { target } of entries) {
