@@ -50,7 +50,7 @@ def write_root(site: Path, url: str) -> None:
 
 
 def ways(folder: Path) -> str:
-    """Reprend, de la page 404 d’une langue, où elle mène : ses liens ne dépendent pas d’où on la lit."""
+    """Reprend les liens de la page 404 d’une langue, que l’on peut lire à toute adresse."""
     found = re.search(
         r'<ul class="ways">.*?</ul>', (folder / "404.html").read_text("utf-8"), re.DOTALL
     )

@@ -50,7 +50,7 @@ def paragraphs(doctree: nodes.document) -> Iterator[str]:
     """Parcourt les paragraphes de prose : ni tableau, ni liste, ni description d’objet."""
     for paragraph in doctree.findall(nodes.paragraph):
         if isinstance(paragraph.parent, nodes.document | nodes.section):
-            yield " ".join(paragraph.astext().split())
+            yield re.sub(r"\s+", " ", paragraph.astext(), flags=re.ASCII)  # no-break ones stay
 
 
 def shorten(text: str) -> str:

@@ -91,24 +91,28 @@ Search.performTermsSearch = (searchTerms, excludedTerms) => {
 };
 
 /* The sentence that holds most of the words, rather than what surrounds the first of them: often
-   the imports of an example. Code is shown only if no sentence holds as many. */
+   the imports of an example. A page that holds them only in its code shows a line of it. */
 const LONGEST = 240;
-const sentencesOf = (block) =>
-  block.matches("pre") ? block.textContent.split("\n") : block.textContent.split(/(?<=[.!?…])\s+/);
+const linesOf = (place, selector, end) =>
+  [...place.querySelectorAll(selector)].flatMap((block) => block.textContent.split(end));
+const doesSomething = (line) => /[(=]/.test(line) && !/^\s*(from|import) /.test(line);
 
-const bestSentence = (place, words) => {
+const excerptOf = (place, words) => {
   const stemmer = new Stemmer();
-  const held = (sentence) => {
-    const stems = splitQuery(sentence.toLowerCase()).map((word) => stemmer.stemWord(word));
+  const held = (line) => {
+    const stems = splitQuery(line.toLowerCase()).map((word) => stemmer.stemWord(word));
     return words.filter((word) => stems.some((stem) => stem.startsWith(word))).length;
   };
-  const blocks = [...place.querySelectorAll("p, dt")].concat(...place.querySelectorAll("pre"));
-  let best = ["", 0];
-  for (const sentence of blocks.flatMap(sentencesOf)) {
-    const count = held(sentence);
-    if (count > best[1]) best = [sentence.trim(), count];
-  }
-  return best[0];
+  const best = (lines) => {
+    const counts = lines.map(held);
+    const most = Math.max(0, ...counts);
+    return most ? lines[counts.indexOf(most)].trim() : "";
+  };
+  return (
+    best(linesOf(place, "p", /(?<=[.!?…])\s+/)) ||
+    best(linesOf(place, "dt", /$/)) ||
+    best(linesOf(place, "pre", "\n").filter(doesSomething))
+  );
 };
 
 Search.makeSearchSummary = (html, words, anchor) => {
@@ -116,7 +120,7 @@ Search.makeSearchSummary = (html, words, anchor) => {
   page.querySelectorAll(".headerlink").forEach((link) => link.remove());
   const place = page.getElementById(anchor.slice(1)) ?? page.querySelector("[role=main]");
   const described = page.querySelector("meta[name=description]")?.content ?? "";
-  const text = bestSentence(place, [...words]) || described; // found by its keywords
+  const text = excerptOf(place, [...words]) || described; // found by its keywords
   const summary = document.createElement("p");
   summary.className = "context";
   const section = page.querySelector(".breadcrumb li:nth-child(2) > a");

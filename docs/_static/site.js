@@ -74,7 +74,10 @@
   /* The navigation of a long section opens on the page that is read. */
   const current = document.querySelector(".sidebar-tree .current-page > a");
   const scrolled = current?.closest(".sidebar-scroll");
-  if (scrolled) scrolled.scrollTop = Math.max(0, current.offsetTop - scrolled.clientHeight / 2);
+  if (scrolled) {
+    const [place, view] = [current, scrolled].map((node) => node.getBoundingClientRect());
+    scrolled.scrollTop += place.top - view.top - view.height / 2;
+  }
 
   /* What scrolls sideways can be scrolled with the arrow keys. */
   const observer = new ResizeObserver((entries) => {

@@ -1,6 +1,7 @@
 """Ce qui dit d’où vient une page : son dépôt, s’il est connu, et l’image d’un lien partagé."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from .pages import DOCS, LANGUAGES, PAGES, ROOT, SITE
+from .pages import DOCS, LANGUAGES, PAGES, ROOT, SITE, built
 
 REPOSITORY = "https://github.com/acme/bus"
 EDIT = f"{REPOSITORY}/edit/main/docs/guides/one.md"
@@ -21,7 +22,11 @@ def page_of(folder: Path, repository: str) -> str:
     for name in ("guides/one", "journal"):
         (folder / f"{name}.md").write_text("# One\n")
     command = [sys.executable, "-m", "sphinx", "-q", "-c", str(DOCS), str(folder)]
-    env = os.environ | {"REPOSITORY_URL": repository, "READTHEDOCS_GIT_CLONE_URL": ""}
+    env = os.environ | {
+        "REPOSITORY_URL": repository,
+        "READTHEDOCS_GIT_CLONE_URL": "",
+        "DJANGO_SETTINGS_MODULE": "conf.settings",
+    }
     done = subprocess.run(
         [*command, str(folder / "out")],
         capture_output=True, text=True, check=False, cwd=ROOT, env=env,
@@ -59,6 +64,11 @@ def test_a_shared_link_shows_an_image(language: str) -> None:
         assert image.size == (1200, 630)
         assert len(image.convert("L").getcolors() or []) > 50  # letters were drawn
     assert (SITE / language / "partage.png").stat().st_size < 100_000
+
+
+def test_a_description_keeps_its_no_break_spaces() -> None:
+    """Sans eux, l’image couperait la ligne avant un point-virgule."""
+    assert re.search(r'<meta name="description" content="[^"]*\u00a0[;:!?]', built("fr", "index"))
 
 
 def test_the_image_is_not_the_same_in_both_languages() -> None:
