@@ -1,4 +1,4 @@
-"""Se repérer : les sections du site et ce que l’on trouve dans chacune."""
+"""Se repérer : les sections du site et ce que l’on trouve dans chacune."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sections(app: Sphinx) -> list[dict[str, str]]:
 def add_sections(
     app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doc: Any
 ) -> None:
-    """Donne aux gabarits de quoi mener ailleurs qui s’est perdu : peu de pages le demandent."""
+    """Donne aux gabarits de quoi mener ailleurs qui s’est perdu : peu de pages le demandent."""
     context["sections"] = lambda: sections(app)
 
 

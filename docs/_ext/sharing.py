@@ -1,4 +1,4 @@
-"""L’image que montre un lien partagé : le nom du site et sa phrase, dessinés à la construction."""
+"""L’image que montre un lien partagé : le nom du site et sa phrase, dessinés à la construction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FONT = Path(__file__).parents[1] / "_data" / "police" / "DejaVuSans-Bold.ttf"
 
 
 def draw(name: str, sentence: str) -> Image.Image:
-    """Dessine le nom, la phrase, et les deux couleurs du bus : la transaction, puis la suite."""
+    """Dessine le nom, la phrase, et les deux couleurs du bus : la transaction, puis la suite."""
     image = Image.new("RGB", SIZE, BACKGROUND)
     canvas = ImageDraw.Draw(image)
     canvas.rectangle((0, 0, SIZE[0] // 2, 16), fill=TITLE)
