@@ -76,7 +76,7 @@
   const scrolled = current?.closest(".sidebar-scroll");
   if (scrolled) {
     const [place, view] = [current, scrolled].map((node) => node.getBoundingClientRect());
-    scrolled.scrollTop += place.top - view.top - view.height / 2;
+    scrolled.scrollBy({ top: place.top - view.top - view.height / 2, behavior: "instant" });
   }
 
   /* What scrolls sideways can be scrolled with the arrow keys. */
