@@ -18,6 +18,8 @@ os.environ["OUTBOX"] = "1"  # the register is documented too
 import django  # noqa: E402  (the path comes first)
 import hosting  # noqa: E402  (likewise)
 
+from src.share_kernel.version import __version__  # noqa: E402  (likewise)
+
 django.setup()
 
 language = os.environ.get("DOCS_LANG", "fr")
@@ -38,6 +40,8 @@ extensions = [
     "sphinx_copybutton",
     "notfound.extension",
     "metadata",
+    "sharing",
+    "finding",
     "languages",
     "search",
     "access",
@@ -141,12 +145,17 @@ html_theme_options = {
     },
 }
 # A published site leads to its source; a local build does not know where that is.
+FORGES = ("https://github.com/", "https://gitlab.com/", "https://bitbucket.org/")  # of « edit »
+html_context = {"kernel_version": __version__}
 _repository = os.environ.get("REPOSITORY_URL") or os.environ.get("READTHEDOCS_GIT_CLONE_URL", "")
 if _repository.startswith("https://"):
-    _name = "Le dépôt" if _in_french else "The repository"
-    html_theme_options["footer_icons"] = [
-        {"name": _name, "url": _repository.removesuffix(".git"), "html": _name, "class": ""}
-    ]
+    html_context["repository"] = _repository.removesuffix(".git").rstrip("/")
+if _repository.startswith(FORGES):
+    html_theme_options |= {
+        "source_repository": html_context["repository"],
+        "source_branch": os.environ.get("REPOSITORY_BRANCH", "main"),
+        "source_directory": "docs",
+    }
 html_sidebars = {
     "**": [
         "sidebar/brand.html",
@@ -154,6 +163,7 @@ html_sidebars = {
         "sidebar/scroll-start.html",
         "sidebar/navigation.html",
         "sidebar/scroll-end.html",
+        "sidebar/about.html",
     ]
 }
 copybutton_exclude = ".linenos, .gp, .go"
@@ -164,13 +174,5 @@ copybutton_selector = ", ".join(
 # Addresses
 html_baseurl = f"{site_address}/{language}/"
 notfound_urls_prefix = f"{urlsplit(site_address).path}/{language}/"
-notfound_context = {
-    "title": "Page introuvable" if _in_french else "Page not found",
-    "body": (
-        "<h1>Page introuvable</h1><p>Cette page n’existe pas ou a changé d’adresse. "
-        "Essayez la recherche, ou repartez de l’accueil.</p>"
-        if _in_french
-        else "<h1>Page not found</h1><p>This page does not exist, or has moved. "
-        "Try the search, or start again from the home page.</p>"
-    ),
-}
+notfound_template = "not_found.html"
+notfound_context: dict[str, str] = {}

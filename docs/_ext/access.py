@@ -14,6 +14,7 @@ MARK = (Path(__file__).parents[1] / "_static" / "favicon.svg").read_text(encodin
 UNUSED_SHEETS = {"_static/copybutton.css", "_static/styles/furo-extensions.css"}
 ICON_TITLE = re.compile(r"(<symbol [^>]*>)\s*<title>[^<]*</title>")
 UNUSED_ICON = re.compile(r'\s*<symbol id="svg-(?:pencil|eye)".*?</symbol>', re.DOTALL)
+COMMENT = re.compile(r"/\*.*?\*/\n?", re.DOTALL)
 EMPTY_HEADER = re.compile(r'<th class="head[^"]*">(?:<p></p>)?</th>')
 
 
@@ -48,7 +49,15 @@ def tidy(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doc
         context["body"] = EMPTY_HEADER.sub("<td></td>", context["body"])
 
 
+def lighten(app: Sphinx, exception: Exception | None) -> None:
+    """Retire les commentaires de notre feuille de style, que chaque page demande."""
+    sheet = Path(app.outdir, "_static", "site.css")
+    if exception is None and sheet.is_file():
+        sheet.write_text(COMMENT.sub("", sheet.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-resolved", head_tables)
     app.connect("html-page-context", tidy, priority=600)
+    app.connect("build-finished", lighten)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -35,6 +35,8 @@ def write_root(site: Path, url: str) -> None:
     for template, name in (("home.html", "index.html"), ("not_found.html", "404.html")):
         page = (HERE / template).read_text(encoding="utf-8")
         page = page.replace("{{ site }}", url).replace("{{ path }}", urlsplit(url).path)
+        for language in LANGUAGES:
+            page = page.replace(f"{{{{ ways {language} }}}}", ways(site / language))
         (site / name).write_text(page, encoding="utf-8")
     entries = "\n".join(
         f"<sitemap><loc>{url}/{language}/sitemap.xml</loc></sitemap>" for language in LANGUAGES
@@ -45,6 +47,14 @@ def write_root(site: Path, url: str) -> None:
     )
     (site / "llms.txt").write_text(both_languages(site), encoding="utf-8")
     write_headers(site)
+
+
+def ways(folder: Path) -> str:
+    """Reprend les liens de la page 404 d’une langue, que l’on peut lire à toute adresse."""
+    found = re.search(
+        r'<ul class="ways">.*?</ul>', (folder / "404.html").read_text("utf-8"), re.DOTALL
+    )
+    return found[0] if found else ""
 
 
 def both_languages(site: Path) -> str:

@@ -1,4 +1,4 @@
-"""Sélecteur de langue, liens ``hreflang`` et libellés accessibles."""
+"""Sélecteur de langue, liens ``hreflang`` et ordre du glossaire."""
 
 from __future__ import annotations
 
@@ -48,24 +48,6 @@ def switch(site: str, code: str, pagename: str, root: str) -> str:
     return f"{root}../{code}/{pagename}.html"
 
 
-def fix_headings(
-    _app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: Any
-) -> None:
-    """Donne leur niveau aux légendes de la navigation, que Sphinx annonce comme des titres."""
-    make_toctree = context.get("toctree")
-    if make_toctree:
-
-        def with_level(**options: Any) -> str:
-            html = make_toctree(**options) or ""
-            return html.replace('role="heading"', 'role="heading" aria-level="2"')
-
-        context["toctree"] = with_level
-    if context.get("body"):
-        context["body"] = context["body"].replace(
-            'class="caption" role="heading"', 'class="caption" role="heading" aria-level="2"'
-        )
-
-
 def sort_glossary(_app: Sphinx, doctree: nodes.document) -> None:
     """Range le glossaire dans l’ordre de la langue : les termes viennent d’être traduits."""
     for glossary in doctree.findall(addnodes.glossary):
@@ -96,6 +78,5 @@ def forbid_eval(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-read", sort_glossary)
     app.connect("html-page-context", add_languages)
-    app.connect("html-page-context", fix_headings, priority=400)
     app.connect("build-finished", forbid_eval)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

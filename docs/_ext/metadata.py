@@ -10,7 +10,6 @@ from typing import Any
 
 from docutils import nodes
 from hosting import LANGUAGES
-from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.locale import _
@@ -51,7 +50,7 @@ def paragraphs(doctree: nodes.document) -> Iterator[str]:
     """Parcourt les paragraphes de prose : ni tableau, ni liste, ni description d’objet."""
     for paragraph in doctree.findall(nodes.paragraph):
         if isinstance(paragraph.parent, nodes.document | nodes.section):
-            yield " ".join(paragraph.astext().split())
+            yield re.sub(r"\s+", " ", paragraph.astext(), flags=re.ASCII)  # no-break ones stay
 
 
 def shorten(text: str) -> str:
@@ -77,7 +76,7 @@ def generated_pages() -> dict[str, tuple[str, str]]:
         ),
         "404": (
             _("Page not found"),
-            _("This page does not exist, or has moved. Try the search, or the home page."),
+            _("This page does not exist, or has moved. Search for it, or start again from here."),
         ),
     }
 
@@ -132,14 +131,13 @@ def llms(app: Sphinx) -> str:
     """Renvoie le sommaire que lisent les modèles de langue : https://llmstxt.org."""
     env, language = app.env, str(app.config.language)
     lines = [f"# {env.titles['index'].astext()}", "", f"> {written_description(app, 'index')}"]
-    for toctree in env.get_doctree("index").findall(addnodes.toctree):
-        lines += ["", f"## {toctree['caption']}", ""]
-        for _title, entry in toctree["entries"]:
-            lines += [
-                f"- [{env.titles[docname].astext()}]({address(site_of(app), language, docname)}): "
-                f"{written_description(app, docname)}"
-                for docname in reading_order(env, entry)
-            ]
+    for section in env.toctree_includes["index"]:
+        lines += ["", f"## {env.titles[section].astext()}", ""]
+        lines += [
+            f"- [{env.titles[docname].astext()}]({address(site_of(app), language, docname)}): "
+            f"{written_description(app, docname)}"
+            for docname in reading_order(env, section)
+        ]
     return "\n".join([*lines, ""])
 
 

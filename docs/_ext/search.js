@@ -89,3 +89,57 @@ Search.performTermsSearch = (searchTerms, excludedTerms) => {
       SearchResultKind.text,
     ]);
 };
+
+/* The sentence that holds most of the words, rather than what surrounds the first of them: often
+   the imports of an example. A page that holds them only in its code shows a line of it. */
+const LONGEST = 240;
+const linesOf = (place, selector, end) =>
+  [...place.querySelectorAll(selector)].flatMap((block) => block.textContent.split(end));
+const doesSomething = (line) => /[(=]/.test(line) && !/^\s*(from|import) /.test(line);
+
+const excerptOf = (place, words) => {
+  const stemmer = new Stemmer();
+  const held = (line) => {
+    const stems = splitQuery(line.toLowerCase()).map((word) => stemmer.stemWord(word));
+    return words.filter((word) => stems.some((stem) => stem.startsWith(word))).length;
+  };
+  const best = (lines) => {
+    const counts = lines.map(held);
+    const most = Math.max(0, ...counts);
+    return most ? lines[counts.indexOf(most)].trim() : "";
+  };
+  return (
+    best(linesOf(place, "p", /(?<=[.!?…])\s+/)) ||
+    best(linesOf(place, "dt", /$/)) ||
+    best(linesOf(place, "pre", "\n").filter(doesSomething))
+  );
+};
+
+Search.makeSearchSummary = (html, words, anchor) => {
+  const page = new DOMParser().parseFromString(html, "text/html");
+  page.querySelectorAll(".headerlink").forEach((link) => link.remove());
+  const place = page.getElementById(anchor.slice(1)) ?? page.querySelector("[role=main]");
+  const described = page.querySelector("meta[name=description]")?.content ?? "";
+  const text = excerptOf(place, [...words]) || described; // found by its keywords
+  const summary = document.createElement("p");
+  summary.className = "context";
+  const section = page.querySelector(".breadcrumb li:nth-child(2) > a");
+  if (section) {
+    const name = document.createElement("span");
+    name.className = "section";
+    name.textContent = section.textContent;
+    summary.append(name);
+  }
+  summary.append(text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text);
+  return summary;
+};
+
+/* Nothing found: the words and links that the page holds ready, not a sentence about categories. */
+const query = Search.query;
+Search.query = (words) => {
+  if (Search._performSearch(...Search._parseQuery(words)).length) return query(words);
+  Search.stopPulse();
+  Search.title.remove();
+  Search.status.replaceWith(document.getElementById("nothing-found").content.cloneNode(true));
+  Search.output.remove();
+};

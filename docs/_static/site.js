@@ -58,6 +58,27 @@
     if (key === "Enter" && target.matches(".toctree-checkbox")) target.click();
   });
 
+  /* Ctrl K, as elsewhere; on a small screen the field is in the drawer. */
+  const field = document.querySelector(".sidebar-search");
+  field.placeholder += " (Ctrl K)";
+  field.setAttribute("aria-keyshortcuts", "Control+K");
+  document.addEventListener("keydown", (event) => {
+    if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    if (!field.checkVisibility({ visibilityProperty: true }))
+      document.querySelector("button.nav-overlay-icon").click();
+    field.focus();
+    field.select();
+  });
+
+  /* The navigation of a long section opens on the page that is read. */
+  const current = document.querySelector(".sidebar-tree .current-page > a");
+  const scrolled = current?.closest(".sidebar-scroll");
+  if (scrolled) {
+    const [place, view] = [current, scrolled].map((node) => node.getBoundingClientRect());
+    scrolled.scrollBy({ top: place.top - view.top - view.height / 2, behavior: "instant" });
+  }
+
   /* What scrolls sideways can be scrolled with the arrow keys. */
   const observer = new ResizeObserver((entries) => {
     for (const { target } of entries) {

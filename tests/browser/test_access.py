@@ -20,7 +20,7 @@ LEFT_OUT = {
     "focus-order-semantics": "experimental: would make a landmark of each wide table",
     "hidden-content": "no verdict: lists what is hidden, for a person to look at",
 }
-FINISHED = re.compile("Recherche terminée|aucun document|Search finished|did not match")
+FINISHED = re.compile("Recherche terminée|Aucune page|Search finished|No page")
 ON_COLORS = ["color-contrast", "link-in-text-block"]  # all that a dark page may change
 
 RUN = """async ([wanted, leftOut, within]) => {

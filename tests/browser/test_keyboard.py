@@ -190,7 +190,7 @@ def test_a_drawer_closes_when_the_focus_leaves_it(reader: Page) -> None:
 
 
 def test_a_group_of_pages_unfolds(reader: Page) -> None:
-    reader.goto("/fr/guides/tester.html")
+    reader.goto("/fr/index.html")
     inner = reader.locator(".sidebar-tree .toctree-l2").first
     expect(inner).to_be_hidden()
 
@@ -199,7 +199,7 @@ def test_a_group_of_pages_unfolds(reader: Page) -> None:
 
     expect(inner).to_be_visible()
     name = reader.locator(".toctree-checkbox").first.get_attribute("aria-label")
-    assert name == "Afficher ou masquer les pages de Décisions"
+    assert name == "Afficher ou masquer les pages de la section Apprendre"
 
 
 def test_wide_code_scrolls_with_the_arrows(reader: Page) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+FINISHED = re.compile("Recherche terminée|Search finished")
 # What a reader types, and the page that answers.
 FRENCH = [
     ("mon handler n'est jamais appelé", "guides/handler-non-appele"),
@@ -62,6 +63,12 @@ FRENCH = [
     ("rejouer un événement abandonné", "guides/reessayer-et-renoncer"),
     ("configurer celery", "guides/adopter-le-bus"),
     ("benchmark", "explications/performances"),
+    ("admin", "modules/outbox"),
+    ("administration", "modules/outbox"),
+    ("dataclass imbriquée", "guides/declarer-un-evenement"),
+    ("TextChoices", "guides/declarer-un-evenement"),
+    ("changelog", "journal"),
+    ("quoi de neuf", "journal"),
 ]
 ENGLISH = [
     ("my handler is never called", "guides/handler-non-appele"),
@@ -117,6 +124,9 @@ ENGLISH = [
     ("another language", "reference/format-des-messages"),
     ("retry policy", "guides/reessayer-et-renoncer"),
     ("right to be forgotten", "explications/securite"),
+    ("admin", "modules/outbox"),
+    ("nested dataclass", "guides/declarer-un-evenement"),
+    ("release notes", "journal"),
 ]
 
 QUESTIONS = [
@@ -210,7 +220,48 @@ def test_an_excluded_word_excludes_its_pages(search_pages: dict[str, Page]) -> N
     assert "guides/deployer" not in results
 
 
-def test_the_search_says_when_it_finds_nothing(page: Page) -> None:
-    page.goto("/fr/search.html?q=zwxq")
+@pytest.mark.parametrize(
+    ("language", "words", "sentence"),
+    [
+        ("fr", "publish_events", "appelez publish_events une fois"),
+        ("fr", "dataclass gelée", "gelée"),
+        ("en", "killed process", "process"),
+    ],
+)
+def test_an_excerpt_is_a_sentence_that_holds_the_words(
+    page: Page, language: str, words: str, sentence: str
+) -> None:
+    page.goto(f"/{language}/search.html?q={words}")
+    expect(page.locator("#search-results")).to_contain_text(FINISHED)
+    excerpts = page.locator("#search-results p.context")
+    expect(excerpts.first).to_be_visible()
 
-    expect(page.locator("#search-results")).to_contain_text("aucun document", ignore_case=True)
+    told = excerpts.all_inner_texts()
+
+    assert any(sentence in text for text in told), told
+    assert [text for text in told if "import " in text] == []
+
+
+def test_a_result_names_its_section(page: Page) -> None:
+    page.goto("/fr/search.html?q=dataclass imbriquée")
+
+    first = page.locator("#search-results ul.search > li").first
+
+    expect(first.locator(".section")).to_have_text("Faire")
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence", "section"),
+    [("fr", "Aucune page ne répond", "Consulter"), ("en", "No page answers", "Reference")],
+)
+def test_a_search_that_finds_nothing_leads_elsewhere(
+    page: Page, address: str, language: str, sentence: str, section: str
+) -> None:
+    page.goto(f"/{language}/search.html?q=zwxq")
+
+    results = page.locator("#search-results")
+    expect(results).to_contain_text(sentence)
+    expect(results).not_to_contain_text(re.compile("catégories|categories"))
+    results.get_by_role("link", name=section, exact=True).click()
+
+    expect(page).to_have_url(f"{address}/{language}/reference/index.html")

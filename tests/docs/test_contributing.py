@@ -84,9 +84,9 @@ def test_the_page_leads_from_an_empty_file_to_a_built_guide(project: Path) -> No
     done = run(project, "make site")
     assert done.returncode != 0
     assert f"{GUIDE}: WARNING: document isn't included in any toctree" in done.stderr
-    index = project / "docs" / "index.md"
+    index = project / "docs" / "guides" / "index.md"
     text = index.read_text(encoding="utf-8")
-    index.write_text(text.replace("guides/tester\n", f"guides/tester\n{ENTRY}\n"), encoding="utf-8")
+    index.write_text(text.replace("\ntester\n", f"\ntester\n{ENTRY}\n"), encoding="utf-8")
 
     done = run(project, TRANSLATE)
     assert done.returncode == 0, done.stderr
@@ -101,7 +101,7 @@ def test_the_page_leads_from_an_empty_file_to_a_built_guide(project: Path) -> No
     done = run(project, "make site")
     assert done.returncode == 0, done.stderr
     for language in ("fr", "en"):
-        assert (project / "build" / "site" / language / f"{ENTRY}.html").is_file()
+        assert (project / "build" / "site" / language / "guides" / f"{ENTRY}.html").is_file()
     assert (SERVE, GATE) == ("make serve", "make site test check")
 
 

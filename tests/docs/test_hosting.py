@@ -151,7 +151,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Writer]:
     folder = tmp_path_factory.mktemp("project")
     for name in ("docs", "locale", "src", "conf"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "CHANGELOG.md"):
         shutil.copy2(ROOT / name, folder / name)
     writer = Writer(folder)
     try:

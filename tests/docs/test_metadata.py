@@ -56,7 +56,9 @@ def test_a_page_describes_itself(language: str, name: str) -> None:
     assert found["og:locale"] == {"fr": "fr_FR", "en": "en_US"}[language]
     assert found["og:locale:alternate"] == {"fr": "en_US", "en": "fr_FR"}[language]
     assert found["og:site_name"] == {"fr": "Bus d’événements", "en": "Event bus"}[language]
-    assert found["twitter:card"] == "summary"
+    assert found["twitter:card"] == "summary_large_image"
+    assert found["og:image"] == f"{PUBLIC}/{language}/partage.png"
+    assert file_at(found["og:image"]).is_file()
 
 
 @pytest.mark.parametrize("what", ["title", "description"])
