@@ -30,8 +30,7 @@ serve: $(READY) ## Sert le site sur http://127.0.0.1:8000/ et le reconstruit à 
 		-b dummy -C -Q -D root_doc=modules/event_bus -d build/doctrees/none docs build/site
 
 test: $(READY) build/site/index.html ## Exécute les tests et chaque exemple des pages ; montre ce qu’ils ne couvrent pas.
-	@$(BIN)/python -m coverage run -m pytest
-	@$(BIN)/python -m coverage report
+	@$(BIN)/python -m pytest -n auto --maxprocesses 2 --dist loadfile --cov --cov-report term
 
 mutants: $(READY) ## Glisse des fautes dans le bus et compte celles que ses tests voient : MUTANTS=300 SEED=0.
 	@$(BIN)/python -m tests.mutants

@@ -47,7 +47,7 @@ def copied(chromium: Browser, address: str) -> Iterator[Copied]:
 @pytest.fixture(scope="module")
 def adopted(copied: Copied, tmp_path_factory: pytest.TempPathFactory) -> ReadersProject:
     """Un projet tout neuf, où l’on a collé ce que le guide d’adoption donne à copier."""
-    copying, settings, checking, _ = [block.copied for block in copied("fr", ADOPTION)]
+    copying, _install, settings, checking, *_ = [block.copied for block in copied("fr", ADOPTION)]
     project = ReadersProject(tmp_path_factory.mktemp("adopted"))
     project.sh(copying)
     project.add_settings(settings)

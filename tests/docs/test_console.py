@@ -17,7 +17,8 @@ from .pages import DOCS, PAGES, ROOT, fenced
 # test_contributing.py. The home page installs as the first of these does: see below.
 ADOPTION = DOCS / "guides" / "adopter-le-bus.md"
 HOME = DOCS / "index.md"
-ELSEWHERE = {ADOPTION, HOME, DOCS / "contribuer" / "ecrire-un-guide.md"}
+CELERY = DOCS / "guides" / "brancher-celery.md"
+ELSEWHERE = {ADOPTION, CELERY, HOME, DOCS / "contribuer" / "ecrire-un-guide.md"}
 
 
 def commands() -> list[tuple[str, str]]:
