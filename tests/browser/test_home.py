@@ -165,8 +165,8 @@ def test_on_paper_the_scenes_follow_one_another(reader: Page) -> None:
 
 def test_on_a_phone_each_event_names_its_process_and_no_name_is_cut(reader: Page) -> None:
     reader.goto("/fr/index.html")
-    for size in (PHONE, {**PHONE, "width": 390}):
-        reader.set_viewport_size({"width": size["width"], "height": size["height"]})
+    for width in (PHONE["width"], 390):
+        reader.set_viewport_size({"width": width, "height": PHONE["height"]})
         for key in ("commit", "rollback", "worker", "broker"):
             reader.locator(f"[value={key}]").check()
             alone = reader.locator(f".scene-{key} li:not(.suite) .qui")

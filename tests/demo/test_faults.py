@@ -12,10 +12,10 @@ import pytest
 
 from conf.demo.journal import Line
 from conf.demo.record import scenes
-from tests.docs.pages import DOCS
+from tests.docs.pages import DOCS, ROOT
 from tests.services.conftest import missing
 
-from .test_demo import ROOT, SLOW, environment, is_alive, pids, told
+from .test_demo import SLOW, environment, is_alive, pids, told
 
 Scenes = dict[str, list[dict[str, Any]]]
 RECORDED = json.loads((DOCS / "_data" / "demo.json").read_text(encoding="utf-8"))
