@@ -1,6 +1,6 @@
 """Lance les processus de la démonstration, affiche leur récit à mesure, range tout.
 
-Sans ``BROKER_URL`` : le web et le relais, aucun serveur. Avec : le web, un worker Celery et
+Sans ``BROKER_URL`` : le web et le relais, aucun serveur. Avec : le web, un worker Celery et
 le relais. ``--faults`` joue des pannes, et ``--record`` en garde le récit.
 """
 

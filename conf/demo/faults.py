@@ -1,4 +1,4 @@
-"""Les pannes de ``--faults`` : tuer un worker, arrêter un Redis à soi, et les remplacer."""
+"""Les pannes de ``--faults`` : tuer un worker, arrêter un Redis à soi, et les remplacer."""
 
 from __future__ import annotations
 

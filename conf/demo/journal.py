@@ -1,4 +1,4 @@
-"""Le récit commun : chaque processus y ajoute des lignes JSON, l’écran les affiche."""
+"""Le récit commun : chaque processus y ajoute des lignes JSON, l’écran les affiche."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Line(NamedTuple):
 
 
 def tell(when: str, what: str, at: float | None = None) -> None:
-    """Ajoute une ligne au récit ; hors de la démonstration, ne fait rien."""
+    """Ajoute une ligne au récit ; hors de la démonstration, ne fait rien."""
     if path := os.environ.get(ENV_PATH):
         line = Line(at or time.time(), os.environ[ENV_PROCESS], os.getpid(), when, what)
         append(Path(path), line)
 
 
 def append(path: Path, line: Line) -> None:
-    """Écrit une ligne en une fois : celles de plusieurs processus ne se mêlent pas."""
+    """Écrit une ligne en une fois : celles de plusieurs processus ne se mêlent pas."""
     with path.open("ab", buffering=0) as file:
         file.write(json.dumps(line).encode() + b"\n")
 

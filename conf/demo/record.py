@@ -1,4 +1,4 @@
-"""Garde le récit d’une exécution : c’est ce que dessine la page d’accueil du site."""
+"""Garde le récit d’une exécution : c’est ce que dessine la page d’accueil du site."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write(path: Path, told: list[Line]) -> None:
 
 
 def scenes(told: list[Line]) -> list[dict[str, Any]]:
-    """Renvoie chaque scène : sa clé, et ses événements dans l’ordre où ils ont eu lieu.
+    """Renvoie chaque scène : sa clé, et ses événements dans l’ordre où ils ont eu lieu.
 
     ``at`` est en millisecondes depuis le premier, ``life`` distingue les processus successifs
     d’un même rôle.

@@ -1,4 +1,4 @@
-"""Ce que fait le processus « web » de ``--faults`` : une scène par panne, et sans panne."""
+"""Ce que fait le processus « web » de ``--faults`` : une scène par panne, et sans panne."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def lines() -> list[journal.Line]:
 
 
 def wait_until(happened: Callable[[], bool]) -> None:
-    """Attend un fait, sans limite : la démonstration s’arrête quand plus rien n’avance."""
+    """Attend un fait, sans limite : la démonstration s’arrête quand plus rien n’avance."""
     parent = os.getppid()
     while not happened():
         if os.getppid() != parent:
@@ -55,7 +55,7 @@ def wait_until(happened: Callable[[], bool]) -> None:
 def play_handler(call: Callable[[], None], name: str) -> None:
     """Exécute un handler asynchrone et le raconte.
 
-    Dans la scène du worker, le retient après ses écritures : on tue alors son processus.
+    Dans la scène du worker, le retient après ses écritures : on tue alors son processus.
     """
     call()
     if lines()[0].what == TITLES["worker"] and not _has(KILLED):

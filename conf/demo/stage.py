@@ -1,4 +1,4 @@
-"""La scène : un dossier temporaire, des processus, et leur récit que l’on affiche à mesure."""
+"""La scène : un dossier temporaire, des processus, et leur récit que l’on affiche à mesure."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Stage:
         """Affiche le récit à mesure, jusqu’à la fin du processus « web ».
 
         Args:
-            react: appelé après chaque ligne ; il peut tuer et remplacer des processus.
+            react: appelé après chaque ligne ; il peut tuer et remplacer des processus.
         """
         patience = Patience(self.patience)
         while True:

@@ -1,4 +1,4 @@
-"""L’archive du noyau partagé, une par langue : à copier par sa commande, ou à installer par ``pip``.
+"""L’archive du noyau partagé, une par langue : à copier par sa commande, ou à installer.
 
 ``python docs/_ext/archive.py`` les écrit dans ``build/archive/<langue>/share_kernel.zip``.
 """

@@ -1,7 +1,7 @@
 """La dernière exécution enregistrée de ``make demo DEMO=--faults``, dessinée scène par scène.
 
 Une ligne par événement, une colonne par processus. Des boutons radio passent d’une scène à
-l’autre, sans script ; sans JavaScript, et sur papier, les scènes se suivent.
+l’autre, sans script ; sans JavaScript, et sur papier, les scènes se suivent.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def tab(number: int, key: str) -> str:
 
 
 def scene(number: int, one: dict[str, Any], language: str) -> str:
-    """Dessine une scène : son titre, le nom des colonnes, ses événements."""
+    """Dessine une scène : son titre, le nom des colonnes, ses événements."""
     key, events = one["scene"], one["events"]
     lanes = [name for name in LANES if name in {lane(event) for event in events}]
     lanes = lanes if "worker" in lanes else [*lanes, "worker"]  # that it has nothing to do shows
@@ -100,7 +100,7 @@ def scene(number: int, one: dict[str, Any], language: str) -> str:
 
 
 def line(event: Event, before: Event | None, language: str) -> str:
-    """Dessine un événement ; *before* est celui d’avant, dont il peut être la suite."""
+    """Dessine un événement ; *before* est celui d’avant, dont il peut être la suite."""
     name, kind = KINDS[event["when"]]
     joined = before and all(one["when"] in TRANSACTION for one in (event, before))
     late = before and event["at"] - before["at"] > LONG
@@ -118,7 +118,7 @@ def line(event: Event, before: Event | None, language: str) -> str:
 
 
 def lane(event: Event) -> str:
-    """Renvoie la colonne d’un processus ; le relais parle au broker, et se tient dans la sienne."""
+    """Renvoie la colonne d’un processus ; le relais parle au broker, et se tient dans la sienne."""
     return "broker" if event["process"] == "relay" else str(event["process"])
 
 

@@ -43,7 +43,7 @@ class ReadersProject(NewProject):
 
     def add_modules(self) -> None:
         """Copie les modules du projet de référence, et les installe."""
-        self.sh("cp -r ../share-kernel/src/module src/module")
+        self.sh(f"cp -r {ROOT}/src/module src/module")
         self.add_settings(f"INSTALLED_APPS += {[f'src.module.{name}' for name in MODULES]}")
 
     def run_tests(self, blocks: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ NAMES = ["commit", "rollback", "worker", "broker"]
 
 
 def play(folder: Path, **env: str) -> tuple[str, Scenes]:
-    """Joue les pannes ; renvoie ce qui s’affiche et ce qui s’enregistre."""
+    """Joue les pannes ; renvoie ce qui s’affiche et ce qui s’enregistre."""
     record = folder / "record.json"
     done = subprocess.run(
         [sys.executable, "-m", "conf.demo", "--faults", "--record", str(record)],

@@ -44,8 +44,7 @@ class Application:
         self.files: list[Path] = []
         self.definitions = ""
         self.project.sh(
-            "mkdir src && touch src/__init__.py\n"
-            "cp -r ../share-kernel/src/share_kernel src/share_kernel\n"
+            "python share_kernel.zip src/share_kernel\n"
             "python manage.py startapp accounts && python manage.py startapp mailing\n"
             "mkdir accounts/domain && touch accounts/domain/__init__.py"
         )

@@ -36,7 +36,7 @@ INSTALLED_APPS = [*INSTALLED_APPS, "{COPY}", "{COPY}.infrastructure.outbox"]
 def project(tmp_path_factory: pytest.TempPathFactory) -> NewProject:
     project = NewProject(tmp_path_factory.mktemp("typing"))
     project.sh("mkdir -p shop/common && touch shop/__init__.py shop/common/__init__.py")
-    project.sh("cp -r ../share-kernel/src/share_kernel shop/common/kernel")
+    project.sh("python share_kernel.zip shop/common/kernel")
     project.sh("sed -i 's/^ALLOWED_HOSTS = /ALLOWED_HOSTS: list[str] = /' myproject/settings.py")
     write(project.folder / "myproject" / "register.py", REGISTER)
     cases = Path(typing_cases.__file__).read_text(encoding="utf-8")
