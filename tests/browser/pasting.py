@@ -12,6 +12,7 @@ from copy import copy
 from pathlib import Path
 
 from tests.docs.new_project import NewProject
+from tests.docs.pages import ROOT
 
 MODULES = ("tenant", "invoicing", "accounting", "notification")
 SECONDS = 60
