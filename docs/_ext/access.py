@@ -1,4 +1,4 @@
-"""Ce qui manque au thème pour que chacun lise : tableaux, icônes, feuilles de style en trop."""
+"""Ce qui manque au thème pour que chacun lise, et ce que la page ne doit pas demander."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from sphinx.application import Sphinx
 MARK = (Path(__file__).parents[1] / "_static" / "favicon.svg").read_text(encoding="utf-8").strip()
 # The copy button is drawn by site.css: these two sheets would be fetched for it alone.
 UNUSED_SHEETS = {"_static/copybutton.css", "_static/styles/furo-extensions.css"}
+# They light the words searched for, and name that in French: site.js does it, and other pages
+# than the search have no use for them.
+SEARCH_SCRIPTS = {f"_static/{name}.js" for name in ("doctools", "sphinx_highlight", "translations")}
 ICON_TITLE = re.compile(r"(<symbol [^>]*>)\s*<title>[^<]*</title>")
 UNUSED_ICON = re.compile(r'\s*<symbol id="svg-(?:pencil|eye)".*?</symbol>', re.DOTALL)
 COMMENT = re.compile(r"/\*.*?\*/\n?", re.DOTALL)
@@ -36,14 +39,17 @@ def without_noise(html: str) -> str:
     return ICON_TITLE.sub(r"\1", UNUSED_ICON.sub("", html))
 
 
-def tidy(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+def without(unused: set[str], files: list[Any]) -> list[Any]:
+    """Renvoie ce qui, d’une liste de feuilles ou de scripts, sert à la page."""
+    return [file for file in files if getattr(file, "filename", file) not in unused]
+
+
+def tidy(_app: Sphinx, page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
     """Prépare ce que les gabarits écrivent."""
     context["without_noise"] = without_noise
-    context["css_files"] = [
-        sheet
-        for sheet in context["css_files"]
-        if getattr(sheet, "filename", sheet) not in UNUSED_SHEETS
-    ]
+    context["css_files"] = without(UNUSED_SHEETS, context["css_files"])
+    if page != "search":
+        context["script_files"] = without(SEARCH_SCRIPTS, context["script_files"])
     context["mark"] = MARK
     if context.get("body"):
         context["body"] = EMPTY_HEADER.sub("<td></td>", context["body"])

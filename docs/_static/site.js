@@ -58,18 +58,41 @@
     if (key === "Enter" && target.matches(".toctree-checkbox")) target.click();
   });
 
-  /* Ctrl K, as elsewhere; on a small screen the field is in the drawer. */
+  /* Ctrl K or /, as elsewhere; on a small screen the field is in the drawer. */
   const field = document.querySelector(".sidebar-search");
   field.placeholder += " (Ctrl K)";
-  field.setAttribute("aria-keyshortcuts", "Control+K");
+  field.setAttribute("aria-keyshortcuts", "Control+K /");
+  const asksForSearch = ({ key, ctrlKey, metaKey, altKey, target }) =>
+    ctrlKey || metaKey
+      ? key.toLowerCase() === "k"
+      : key === "/" && !altKey && !target.matches("input, textarea, select, [contenteditable]");
   document.addEventListener("keydown", (event) => {
-    if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey)) return;
+    if (!asksForSearch(event)) return;
     event.preventDefault();
     if (!field.checkVisibility({ visibilityProperty: true }))
       document.querySelector("button.nav-overlay-icon").click();
     field.focus();
     field.select();
   });
+
+  /* The words that were searched for are lit where the search led, until Escape. */
+  const SEARCHED = "sphinx_highlight_terms"; // written by the search page, that keeps it
+  const searched = (localStorage.getItem(SEARCHED) ?? "").split(" ").filter(Boolean);
+  if (searched.length && CSS.highlights && typeof Search === "undefined") {
+    localStorage.removeItem(SEARCHED);
+    const lit = new Highlight();
+    const texts = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_TEXT);
+    for (let text = texts.nextNode(); text; text = texts.nextNode())
+      for (const word of searched)
+        for (let at = -1; (at = text.data.toLowerCase().indexOf(word, at + 1)) >= 0; ) {
+          const range = new Range();
+          range.setStart(text, at);
+          range.setEnd(text, at + word.length);
+          lit.add(range);
+        }
+    CSS.highlights.set("searched", lit);
+    document.addEventListener("keydown", ({ key }) => key === "Escape" && lit.clear());
+  }
 
   /* The navigation of a long section opens on the page that is read. */
   const current = document.querySelector(".sidebar-tree .current-page > a");

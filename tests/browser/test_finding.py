@@ -131,7 +131,7 @@ def test_the_page_of_the_root_leads_to_both_languages(reader: Page, address: str
         expect(link).to_have_attribute("href", f"/{language}/guides/index.html")
 
 
-@pytest.mark.parametrize("keys", ["Control+k", "Meta+k"])
+@pytest.mark.parametrize("keys", ["Control+k", "Meta+k", "/"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_ctrl_k_focuses_the_search(reader: Page, keys: str, size: dict[str, int]) -> None:
     reader.set_viewport_size(size)  # type: ignore[arg-type]

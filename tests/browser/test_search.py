@@ -204,6 +204,22 @@ def test_a_reader_types_and_follows_the_first_answer(
     expect(page).to_have_url(re.compile(f"/{language}/{target}.html"))
 
 
+LIT = "[...(CSS.highlights.get('searched') ?? [])].map((range) => range.toString().toLowerCase())"
+
+
+def test_the_words_are_lit_where_the_search_led_until_escape(page: Page) -> None:
+    page.goto("/fr/search.html?q=idempotent")
+    expect(page.locator("#search-results")).to_contain_text(FINISHED)
+    page.locator("#search-results ul.search a").first.click()
+    page.wait_for_url(re.compile("idempotent"))
+
+    assert set(page.evaluate(LIT)) == {"idempotent"}
+    page.keyboard.press("Escape")
+    assert page.evaluate(LIT) == []
+    page.reload()  # the next reading is not the answer to a question
+    assert page.evaluate(LIT) == []
+
+
 @pytest.mark.parametrize("language", ["fr", "en"])
 def test_a_word_without_a_page_does_not_hide_the_others(
     search_pages: dict[str, Page], language: str

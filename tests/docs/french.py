@@ -141,7 +141,7 @@ def keywords() -> set[str]:
     """Renvoie ce que tapent les lecteurs de chaque page, dans leurs mots et non les nôtres."""
     texts = [path.read_text(encoding="utf-8") for path in PAGES]
     return {
-        line for text in texts for line in re.findall(r"^ +keywords: (.+)$", text, re.MULTILINE)
+        line for text in texts for line in re.findall(r"^ +:?keywords: (.+)$", text, re.MULTILINE)
     }
 
 
