@@ -51,10 +51,10 @@ MARKUP = [
 ARGUMENT = re.compile(r"(?<!\*)\*\w+\*(?!\*)")  # in a docstring, an argument’s name
 ROLE_WITH_TEXT = re.compile(r":[\w:+-]+:`([^`<]+?)\s*<[^`]*>`")
 LEADING = re.compile(
-    r"^\s*(?:#+ |:description: |[-*] (?:- )?|\d+\. |#\. |: +|:{3,}\{admonition\} )"
+    r"^\s*(?:#+ |:(?:description|alt): |[-*] (?:- )?|\d+\. |#\. |: +|:{3,}\{admonition\} )"
 )
 NOT_PROSE = re.compile(
-    r"^\s*(?::(?!description:)[\w-]+:(?!`)|\.\. (?!admonition)"
+    r"^\s*(?::(?!description:|alt:)[\w-]+:(?!`)|\.\. (?!admonition)"
     r"|:{3,}(?!\{admonition\})|\|[\s|:-]+\|$|[=~*^-]+$)"
 )
 

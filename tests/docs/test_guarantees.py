@@ -8,6 +8,7 @@ import pytest
 from .pages import DOCS, ROOT
 
 PAGE = (DOCS / "explications" / "garanties.md").read_text(encoding="utf-8")
+FAILURES = (DOCS / "explications" / "que-se-passe-t-il-quand.md").read_text(encoding="utf-8")
 OBSERVING = (DOCS / "guides" / "observer.md").read_text(encoding="utf-8")
 FILES = list((ROOT / "tests").rglob("test_*.py"))
 
@@ -21,8 +22,9 @@ def section(title: str) -> str:
 
 def rows(text: str) -> list[list[str]]:
     """Renvoie les lignes d’un tableau, sans son en-tête."""
-    lines = re.findall(r"^\| (.*) \|$", text, re.MULTILINE)
-    return [[cell.strip() for cell in line.split(" | ")] for line in lines[1:]]
+    lines = re.findall(r"^\| (.*) \|\n", text, re.MULTILINE)
+    found = [[cell.strip() for cell in line.split(" | ")] for line in lines]
+    return [row for row in found if row[-1] != "la preuve" and "éprouvée" not in row[-1]]
 
 
 def defined() -> set[str]:
@@ -56,6 +58,16 @@ def test_the_proofs_of_a_fault_exist(row: list[str]) -> None:
 
     assert names
     assert set(names) <= defined()
+
+
+@pytest.mark.parametrize("row", rows(FAILURES), ids=lambda row: row[0][:30])
+def test_each_failure_is_provoked_by_a_test(row: list[str]) -> None:
+    *answers, proof = row[1:]
+    names = set(re.findall(r"`(\w+)`", proof))
+
+    assert [len(answer) > 5 for answer in answers] == [True, True]
+    assert names or "`make chaos`" in proof
+    assert names <= defined()
 
 
 @pytest.mark.parametrize("row", PROMISES, ids=lambda row: row[0][:30])

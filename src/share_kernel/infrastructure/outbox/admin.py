@@ -17,7 +17,8 @@ from django.db import transaction
 from django.db.models import DateTimeField, Q
 from django.http import HttpRequest
 from django.utils.formats import localize
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.utils.timezone import template_localtime  # type: ignore[attr-defined]
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
@@ -99,6 +100,10 @@ def _shown(name: str) -> Any:
     return show if isinstance(field, DateTimeField) else name
 
 
+def _breakable(name: str) -> str:
+    return format_html_join(SafeString("<wbr>."), "{}", ([part] for part in name.split(".")))
+
+
 def _identifier(text: str) -> UUID | None:
     with suppress(ValueError):
         return UUID(text.strip())
@@ -110,8 +115,10 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
     """En lecture seule, sauf les trois actions."""
 
     list_display = [
-        *map(_shown, ("event_type", "handler", "state", "attempts", "pending_since")),
+        "names",
+        *map(_shown, ("state", "attempts")),
         "short_error",
+        _shown("pending_since"),
     ]
     list_filter = (StateFilter, ("event_type", KnownFilter), ("handler", KnownFilter))
     search_fields = ("=event_id",)  # shows the field; what it finds is below
@@ -125,6 +132,11 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
         "readable_payload",
     )
     fields = readonly_fields
+
+    @admin.display(description=_META.verbose_name, ordering="event_type")
+    def names(self, row: Delivery) -> str:
+        """Renvoie l’événement puis le handler, que la colonne peut couper à leurs points."""
+        return format_html("{}<br>{}", _breakable(row.event_type), _breakable(row.handler))
 
     @admin.display(description=pgettext_lazy("share_kernel", "error"))
     def short_error(self, row: Delivery) -> str:

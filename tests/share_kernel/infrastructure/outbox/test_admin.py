@@ -355,7 +355,7 @@ WORDS = {  # what the list, the page of a row and an action say
     "fr": [
         "Registre des livraisons", "l’objet livraison", "Type d’événement", "En attente depuis",
         "Erreur", ">en attente<", "à faire ou abandonnées", "abandonnée, retient sa clé",
-        "Ranimer les livraisons abandonnées choisies", "L’UUID d’un événement ou d’une livraison",
+        "Rejouer les livraisons abandonnées choisies", "L’UUID d’un événement ou d’une livraison",
         "Charge utile", "À réveiller après", "Livraisons abandonnées\u00a0: 1.",
     ],
     "en": [
