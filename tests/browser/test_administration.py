@@ -25,7 +25,7 @@ WIDE = {"width": 1440, "height": 900}
 FRAMED = {
     "width": 1200,
     "height": 700,
-}  # of a picture: the column of a page would shrink a wider one
+}  # of a picture that a page shows
 LABELS = {
     "fr": ("État", "Livrer maintenant les livraisons en attente choisies", "Envoyer"),
     "en": ("State", "Deliver the selected waiting deliveries now", "Go"),
