@@ -43,7 +43,7 @@ class Peers(SphinxDirective):
 
 
 class Growth(SphinxDirective):
-    """Une ligne par opération, une colonne par nombre de lignes soldées."""
+    """Une ligne par opération, une colonne par nombre de lignes terminées."""
 
     def run(self) -> list[nodes.Node]:
         language, run = self.config.language, recorded(self.env, "register")

@@ -146,7 +146,7 @@ class DomainEvent:
 
     @classmethod
     def upcast(cls, data: dict[str, Any], from_version: int) -> dict[str, Any]:
-        """Met une charge utile ancienne au goût de la version courante ; à redéfinir.
+        """Convertit une charge utile ancienne vers la version courante ; à redéfinir.
 
         Args:
             data: une copie de la charge utile, modifiable.

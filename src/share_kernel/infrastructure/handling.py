@@ -199,7 +199,7 @@ def _check_transaction(subscription: Subscription, connection: Any, label: str) 
 
 @contextmanager
 def _around(event: DomainEvent, depth: int) -> Iterator[None]:
-    """Entoure un handler, ou un de ses rappels après commit."""
+    """Entoure un handler, ou un de ses rappels après le commit."""
     token = current_cause.set((event, depth, None))
     path, tenant_id = settings.get("TENANT_CONTEXT"), event.tenant_id
     try:

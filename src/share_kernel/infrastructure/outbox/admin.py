@@ -1,4 +1,4 @@
-"""Le registre dans l’administration de Django : lire, livrer, ranimer, abandonner."""
+"""Le registre dans l’administration de Django : lire, livrer, rejouer, abandonner."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
 
     @admin.action(description=_("Replay the selected dead deliveries"), permissions=["settle"])
     def replay_selected(self, request: HttpRequest, rows: DeliveryQuerySet) -> None:
-        """Ranime les lignes choisies qui étaient abandonnées."""
+        """Rejoue les lignes choisies qui étaient abandonnées."""
         text = _("Deliveries that will be replayed: %(count)d.")
         self.message_user(request, text % {"count": rows.replay()})
         transaction.on_commit(partial(wake, rows.db), using=rows.db)
@@ -190,7 +190,7 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
         return found if wanted else queryset.none(), False
 
     def has_settle_permission(self, request: HttpRequest) -> bool:
-        """Ranimer et abandonner demandent le droit de modifier une livraison."""
+        """Rejouer et abandonner demandent le droit de modifier une livraison."""
         user: Any = request.user
         return bool(user.has_perm(f"{self.opts.app_label}.change_delivery"))
 
@@ -199,7 +199,7 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Enregistrer le formulaire récrirait l’état qu’un *worker* vient de solder."""
+        """Enregistrer le formulaire récrirait l’état qu’un *worker* vient de terminer."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:

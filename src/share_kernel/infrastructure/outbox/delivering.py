@@ -62,7 +62,7 @@ def deliver_due(
 class _Batch:
     """Des lignes réservées, livrées une à une, chacune dans sa transaction.
 
-    Réserver n’est pas essayer : la transaction qui solde une ligne compte l’essai de la suivante.
+    Réserver n’est pas essayer : la transaction qui termine une ligne compte l’essai de la suivante.
     Il y a un commit par livraison, et un processus tué n’use que l’essai de la ligne en cours.
     """
 
@@ -130,7 +130,7 @@ class _Batch:
 
     @contextmanager
     def _reserved(self, row: Delivery, subscription: Subscription) -> Iterator[None]:
-        """Entoure le handler : la ligne est à lui, et soldée avec ce qu’il écrit."""
+        """Entoure le handler : la ligne est à lui, et terminée avec ce qu’il écrit."""
         if not subscription.atomic:
             self._give_back_rest()  # it may outlive their reservation
             with _renewed(row, self.using, subscription):

@@ -102,11 +102,11 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     """La machine à états d’une livraison : rien d’autre n’écrit d’état."""
 
     def pending(self) -> Self:
-        """Renvoie ce qui n’est pas soldé, pour en lire beaucoup."""
+        """Renvoie ce qui n’est pas terminé, pour en lire beaucoup."""
         return self.filter(state=Delivery.State.PENDING)
 
     def unsettled(self) -> Self:
-        """Renvoie ce qui n’est pas soldé, pour des lignes que l’on désigne."""
+        """Renvoie ce qui n’est pas terminé, pour des lignes que l’on désigne."""
         # Not state = 'pending': statistics taken while nothing waits would make PostgreSQL read
         # the whole partial index of what waits, squared in a claim, rather than the primary key.
         state = Delivery.State
@@ -289,7 +289,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return connections[self.db].vendor == "postgresql"
 
     def settle(self, row: Delivery, *, locked: bool = False) -> int:
-        """Solde la ligne de cet essai : son handler a réussi.
+        """Termine la ligne de cet essai : son handler a réussi.
 
         Si ``KEEP_DONE`` est nul, elle est effacée : rien ne dit plus que l’événement, publié à
         nouveau, a déjà été livré.
@@ -399,7 +399,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def give_up(self, reason: str) -> int:
         """Abandonne ce qui attend, et libère les clés que retient ce qui l’est déjà.
 
-        Une ligne qui s’exécute se solde d’abord.
+        Une ligne qui s’exécute se termine d’abord.
 
         Returns:
             combien de lignes ont changé d’état.
@@ -423,7 +423,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return count
 
     def prune(self, *, days: float | None = None, include_dead: bool = False) -> int:
-        """Efface les lignes soldées depuis assez longtemps ; jamais une ligne en attente.
+        """Efface les lignes terminées depuis assez longtemps ; jamais une ligne en attente.
 
         Args:
             days: depuis combien de jours ; ``EVENT_BUS["KEEP_DONE"]`` si rien n’est dit.

@@ -1,4 +1,4 @@
-"""L’ordre des lignes, leur réservation, et des index que les lignes soldées ne ralentissent pas.
+"""L’ordre des lignes, leur réservation, et des index que les lignes terminées ne ralentissent pas.
 
 Le code de la version 0.1.0 publie et livre encore sur cette table.
 """

@@ -1,4 +1,4 @@
-"""Efface les livraisons soldées."""
+"""Efface les livraisons terminées."""
 
 from __future__ import annotations
 

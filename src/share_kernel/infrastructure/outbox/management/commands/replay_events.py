@@ -1,4 +1,4 @@
-"""Ranime des livraisons abandonnées, ou presse celles qui attendent un déploiement."""
+"""Rejoue des livraisons abandonnées, ou presse celles qui attendent un déploiement."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         add_database(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Choisit les lignes, puis les ranime."""
+        """Choisit les lignes, puis les rejoue."""
         chosen = {
             "event_type": options["event_type"],
             "handler": options["handler"],
