@@ -75,6 +75,55 @@
     field.select();
   });
 
+  /* The code imports from the reader’s package, once they have named it. */
+  const PACKAGE = "share_kernel.package"; // the other pages, in both languages, read it too
+  const KEYWORDS = new Set(
+    ("False None True and as assert async await break class continue def del elif else except finally for " +
+      "from global if import in is lambda nonlocal not or pass raise return try while with yield").split(" "),
+  );
+  const isPackage = (name) =>
+    name.split(".").every((part) => /^[\p{XID_Start}_]\p{XID_Continue}*$/u.test(part) && !KEYWORDS.has(part));
+  const HERE = /\bsrc([./])share_kernel\b/g;
+  const written = new Map(); // each text that names the package, as the page was written
+  const packageTexts = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_TEXT);
+  while (packageTexts.nextNode()) {
+    const text = packageTexts.currentNode;
+    if (text.data.search(HERE) >= 0 && !text.parentElement.closest(".highlight-markdown")) written.set(text, text.data);
+  }
+  const importFrom = (name) => {
+    for (const [text, data] of written)
+      text.data = data.replace(HERE, (_, mark) => `${name.replaceAll(".", mark)}${mark}share_kernel`);
+  };
+  const kept = () => {
+    const name = localStorage.getItem(PACKAGE) ?? "src";
+    return isPackage(name) ? name : "src";
+  };
+  const keep = (name) => {
+    if (name === "src") localStorage.removeItem(PACKAGE);
+    else localStorage.setItem(PACKAGE, name);
+    importFrom(name);
+  };
+  const packageField = document.getElementById("package");
+  const recall = () => {
+    importFrom(kept());
+    if (packageField) packageField.value = kept() === "src" ? "" : kept();
+  };
+  recall();
+  addEventListener("storage", recall);
+  addEventListener("pageshow", ({ persisted }) => persisted && recall());
+  if (packageField) {
+    const wrong = document.getElementById("package-wrong");
+    let before = kept(); // half a wrong name may be a right one: it is not kept
+    packageField.addEventListener("input", () => {
+      const name = packageField.value.trim().normalize("NFKC") || "src"; // as Python reads it
+      const isRight = isPackage(name);
+      wrong.textContent = isRight ? "" : wrong.dataset.wrong.replace("{name}", () => name);
+      packageField.setAttribute("aria-invalid", !isRight);
+      keep(isRight ? name : before);
+    });
+    packageField.addEventListener("change", () => (before = kept()));
+  }
+
   /* The words that were searched for are lit where the search led, until Escape. */
   const SEARCHED = "sphinx_highlight_terms"; // written by the search page, that keeps it
   const searched = (localStorage.getItem(SEARCHED) ?? "").split(" ").filter(Boolean);
