@@ -75,54 +75,52 @@
     field.select();
   });
 
-  /* The code imports from the reader’s package, once they have named it. */
-  const PACKAGE = "share_kernel.package"; // the other pages, in both languages, read it too
+  /* The code imports from the reader’s own package, once they have named it. */
+  const PACKAGE = "share_kernel.package"; // every page, in both languages, finds the name there
+  const AS_WRITTEN = "src";
+  const KERNEL = /\bsrc([./])share_kernel\b/g;
   const KEYWORDS = new Set(
-    ("False None True and as assert async await break class continue def del elif else except finally for " +
-      "from global if import in is lambda nonlocal not or pass raise return try while with yield").split(" "),
+    ("False None True and as assert async await break class continue def del elif else except finally for from " +
+      "global if import in is lambda nonlocal not or pass raise return try while with yield").split(" "),
   );
   const isPackage = (name) =>
     name.split(".").every((part) => /^[\p{XID_Start}_]\p{XID_Continue}*$/u.test(part) && !KEYWORDS.has(part));
-  const HERE = /\bsrc([./])share_kernel\b/g;
-  const written = new Map(); // each text that names the package, as the page was written
-  const packageTexts = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_TEXT);
-  while (packageTexts.nextNode()) {
-    const text = packageTexts.currentNode;
-    if (text.data.search(HERE) >= 0 && !text.parentElement.closest(".highlight-markdown")) written.set(text, text.data);
-  }
+  const written = new Map(); // what names the kernel; not the models of pages, which are for this project
+  const kernels = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_TEXT);
+  for (let text = kernels.nextNode(); text; text = kernels.nextNode())
+    if (text.data.match(KERNEL) && !text.parentElement.closest(".highlight-markdown")) written.set(text, text.data);
   const importFrom = (name) => {
-    for (const [text, data] of written)
-      text.data = data.replace(HERE, (_, mark) => `${name.replaceAll(".", mark)}${mark}share_kernel`);
-  };
-  const kept = () => {
-    const name = localStorage.getItem(PACKAGE) ?? "src";
-    return isPackage(name) ? name : "src";
-  };
-  const keep = (name) => {
-    if (name === "src") localStorage.removeItem(PACKAGE);
-    else localStorage.setItem(PACKAGE, name);
-    importFrom(name);
+    const kernel = (_, mark) => `${name.replaceAll(".", mark)}${mark}share_kernel`;
+    for (const [text, data] of written) text.data = data.replace(KERNEL, kernel);
   };
   const packageField = document.getElementById("package");
+  const wrong = document.getElementById("package-wrong");
+  const judge = (name) => {
+    const isRight = isPackage(name);
+    wrong.textContent = isRight ? "" : wrong.dataset.wrong.replace("{name}", () => name);
+    packageField.setAttribute("aria-invalid", !isRight);
+    return isRight;
+  };
+  let before; // half of a wrong name may be a right one: it does not stay
   const recall = () => {
-    importFrom(kept());
-    if (packageField) packageField.value = kept() === "src" ? "" : kept();
+    const kept = localStorage.getItem(PACKAGE) ?? AS_WRITTEN;
+    before = isPackage(kept) ? kept : AS_WRITTEN;
+    importFrom(before);
+    if (!packageField) return;
+    packageField.value = before === AS_WRITTEN ? "" : before;
+    judge(before);
   };
   recall();
   addEventListener("storage", recall);
   addEventListener("pageshow", ({ persisted }) => persisted && recall());
-  if (packageField) {
-    const wrong = document.getElementById("package-wrong");
-    let before = kept(); // half a wrong name may be a right one: it is not kept
-    packageField.addEventListener("input", () => {
-      const name = packageField.value.trim().normalize("NFKC") || "src"; // as Python reads it
-      const isRight = isPackage(name);
-      wrong.textContent = isRight ? "" : wrong.dataset.wrong.replace("{name}", () => name);
-      packageField.setAttribute("aria-invalid", !isRight);
-      keep(isRight ? name : before);
-    });
-    packageField.addEventListener("change", () => (before = kept()));
-  }
+  packageField?.addEventListener("input", () => {
+    const typed = packageField.value.trim().normalize("NFKC") || AS_WRITTEN; // Python reads names so
+    const name = judge(typed) ? typed : before;
+    if (name === AS_WRITTEN) localStorage.removeItem(PACKAGE);
+    else localStorage.setItem(PACKAGE, name);
+    importFrom(name);
+  });
+  packageField?.addEventListener("change", () => wrong.textContent || recall());
 
   /* The words that were searched for are lit where the search led, until Escape. */
   const SEARCHED = "sphinx_highlight_terms"; // written by the search page, that keeps it
