@@ -1,4 +1,4 @@
-"""Change en pastilles les repères ``# (1)`` du code, que le bouton « copier » laisse."""
+"""Change en pastilles les repères ``# (1)`` du code, que le bouton « copier » laisse."""
 
 from __future__ import annotations
 

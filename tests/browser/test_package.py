@@ -29,7 +29,9 @@ Typed = Callable[..., None]
 def typed(page: Page) -> Typed:
     """Tape un nom dans le champ d’une page, touche après touche, puis Entrée."""
 
-    def type_name(name: str, page_name: str = "guides/adopter-le-bus", language: str = "fr") -> None:
+    def type_name(
+        name: str, page_name: str = "guides/adopter-le-bus", language: str = "fr"
+    ) -> None:
         page.goto(f"/{language}/{page_name}.html")
         field = page.get_by_label(LABEL[language])
         field.fill("")
@@ -51,7 +53,7 @@ def article(page: Page) -> str:
 
 
 def copies(page: Page) -> list[str]:
-    """Presse chaque bouton « copier » de la page."""
+    """Presse chaque bouton « copier » de la page."""
     copied = []
     for button in page.locator(".copybtn").all():
         page.evaluate("navigator.clipboard.writeText('')")
@@ -138,7 +140,8 @@ def test_without_a_name_the_page_is_as_it_was_written(
 
 
 @pytest.mark.parametrize(
-    "name", ["my-package", "2commun", "class", "acme.", ".acme", "a..b", "acme.import", "a b", "a/b"]
+    "name",
+    ["my-package", "2commun", "class", "acme.", ".acme", "a..b", "acme.import", "a b", "a/b"],
 )
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_name_that_cannot_be_imported_is_refused_and_changes_nothing(
