@@ -75,6 +75,16 @@
     field.select();
   });
 
+  /* What scrolls sideways can be scrolled with the arrow keys. */
+  const observer = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+      else target.removeAttribute("tabindex");
+    }
+  });
+  const observeWidths = () =>
+    document.querySelectorAll("article pre, article .table-wrapper").forEach((box) => observer.observe(box));
+
   /* The code imports from the reader’s own package, once they have named it. */
   const PACKAGE = "share_kernel.package"; // every page, in both languages, finds the name there
   const AS_WRITTEN = "src";
@@ -92,6 +102,7 @@
   const importFrom = (name) => {
     const kernel = (_, mark) => `${name.replaceAll(".", mark)}${mark}share_kernel`;
     for (const [text, data] of written) text.data = data.replace(KERNEL, kernel);
+    observeWidths(); // again: a longer line does not resize its box
   };
   const packageField = document.getElementById("package");
   const wrong = document.getElementById("package-wrong");
@@ -148,15 +159,6 @@
     const [place, view] = [current, scrolled].map((node) => node.getBoundingClientRect());
     scrolled.scrollBy({ top: place.top - view.top - view.height / 2, behavior: "instant" });
   }
-
-  /* What scrolls sideways can be scrolled with the arrow keys. */
-  const observer = new ResizeObserver((entries) => {
-    for (const { target } of entries) {
-      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
-      else target.removeAttribute("tabindex");
-    }
-  });
-  document.querySelectorAll("article pre, article .table-wrapper").forEach((box) => observer.observe(box));
 
   /* A copy keeps the focus on its button, and says that it is done. */
   const status = document.createElement("div");

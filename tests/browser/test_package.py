@@ -247,6 +247,17 @@ def test_the_field_is_above_the_page(page: Page, typed: Typed, size: dict[str, i
         expect(page.get_by_label(LABEL["fr"])).to_be_in_viewport(ratio=1)
 
 
+def test_a_block_that_a_long_name_widens_scrolls_with_the_arrows(page: Page, typed: Typed) -> None:
+    page.set_viewport_size(DESKTOP)
+    typed(".".join(["commun"] * 12))
+    block = page.locator("pre", has_text="register_event").first
+
+    expect(block).to_have_attribute("tabindex", "0")
+    page.get_by_label(LABEL["fr"]).fill("")
+
+    expect(block).not_to_have_attribute("tabindex", "0")
+
+
 class TestMarks:
     def test_a_mark_is_a_badge_and_so_is_its_number_in_the_list(self, reader: Page) -> None:
         reader.goto("/fr/guides/declarer-un-evenement.html")
