@@ -76,14 +76,13 @@
   });
 
   /* What scrolls sideways can be scrolled with the arrow keys. */
-  const observer = new ResizeObserver((entries) => {
-    for (const { target } of entries) {
-      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
-      else target.removeAttribute("tabindex");
-    }
-  });
-  const observeWidths = () =>
-    document.querySelectorAll("article pre, article .table-wrapper").forEach((box) => observer.observe(box));
+  const reachScroll = (box) => {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  };
+  const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => reachScroll(target)));
+  const wide = document.querySelectorAll("article pre, article .table-wrapper");
+  wide.forEach((box) => observer.observe(box));
 
   /* The code imports from the reader’s own package, once they have named it. */
   const PACKAGE = "share_kernel.package"; // every page, in both languages, finds the name there
@@ -102,7 +101,7 @@
   const importFrom = (name) => {
     const kernel = (_, mark) => `${name.replaceAll(".", mark)}${mark}share_kernel`;
     for (const [text, data] of written) text.data = data.replace(KERNEL, kernel);
-    observeWidths(); // again: a longer line does not resize its box
+    wide.forEach(reachScroll); // a longer line does not resize its box
   };
   const packageField = document.getElementById("package");
   const wrong = document.getElementById("package-wrong");
