@@ -45,6 +45,7 @@ extensions = [
     "languages",
     "search",
     "access",
+    "callouts",
     "chaos",
     "demo",
     "measures",
@@ -166,7 +167,7 @@ html_sidebars = {
         "sidebar/about.html",
     ]
 }
-copybutton_exclude = ".linenos, .gp, .go"
+copybutton_exclude = ".linenos, .gp, .go, .callout"
 copybutton_selector = ", ".join(
     f"div.highlight-{name} pre" for name in ("python", "console", "ini", "markdown")
 )

@@ -75,6 +75,63 @@
     field.select();
   });
 
+  /* What scrolls sideways can be scrolled with the arrow keys. */
+  const reachScroll = (box) => {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  };
+  const observer = new ResizeObserver((entries) => entries.forEach(({ target }) => reachScroll(target)));
+  const wide = document.querySelectorAll("article pre, article .table-wrapper");
+  wide.forEach((box) => observer.observe(box));
+
+  /* The code imports from the reader’s own package, once they have named it. */
+  const PACKAGE = "share_kernel.package"; // every page, in both languages, finds the name there
+  const AS_WRITTEN = "src";
+  const KERNEL = /\bsrc([./])share_kernel\b/g;
+  const KEYWORDS = new Set(
+    ("False None True and as assert async await break class continue def del elif else except finally for from " +
+      "global if import in is lambda nonlocal not or pass raise return try while with yield").split(" "),
+  );
+  const isPackage = (name) =>
+    name.split(".").every((part) => /^[\p{XID_Start}_]\p{XID_Continue}*$/u.test(part) && !KEYWORDS.has(part));
+  const written = new Map(); // what names the kernel; not the models of pages, which are for this project
+  const kernels = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_TEXT);
+  for (let text = kernels.nextNode(); text; text = kernels.nextNode())
+    if (text.data.match(KERNEL) && !text.parentElement.closest(".highlight-markdown")) written.set(text, text.data);
+  const importFrom = (name) => {
+    const kernel = (_, mark) => `${name.replaceAll(".", mark)}${mark}share_kernel`;
+    for (const [text, data] of written) text.data = data.replace(KERNEL, kernel);
+    wide.forEach(reachScroll); // a longer line does not resize its box
+  };
+  const packageField = document.getElementById("package");
+  const wrong = document.getElementById("package-wrong");
+  const judge = (name) => {
+    const isRight = isPackage(name);
+    wrong.textContent = isRight ? "" : wrong.dataset.wrong.replace("{name}", () => name);
+    packageField.setAttribute("aria-invalid", !isRight);
+    return isRight;
+  };
+  let before; // half of a wrong name may be a right one: it does not stay
+  const recall = () => {
+    const kept = localStorage.getItem(PACKAGE) ?? AS_WRITTEN;
+    before = isPackage(kept) ? kept : AS_WRITTEN;
+    importFrom(before);
+    if (!packageField) return;
+    packageField.value = before === AS_WRITTEN ? "" : before;
+    judge(before);
+  };
+  recall();
+  addEventListener("storage", recall);
+  addEventListener("pageshow", ({ persisted }) => persisted && recall());
+  packageField?.addEventListener("input", () => {
+    const typed = packageField.value.trim().normalize("NFKC") || AS_WRITTEN; // Python reads names so
+    const name = judge(typed) ? typed : before;
+    if (name === AS_WRITTEN) localStorage.removeItem(PACKAGE);
+    else localStorage.setItem(PACKAGE, name);
+    importFrom(name);
+  });
+  packageField?.addEventListener("change", () => wrong.textContent || recall());
+
   /* The words that were searched for are lit where the search led, until Escape. */
   const SEARCHED = "sphinx_highlight_terms"; // written by the search page, that keeps it
   const searched = (localStorage.getItem(SEARCHED) ?? "").split(" ").filter(Boolean);
@@ -101,15 +158,6 @@
     const [place, view] = [current, scrolled].map((node) => node.getBoundingClientRect());
     scrolled.scrollBy({ top: place.top - view.top - view.height / 2, behavior: "instant" });
   }
-
-  /* What scrolls sideways can be scrolled with the arrow keys. */
-  const observer = new ResizeObserver((entries) => {
-    for (const { target } of entries) {
-      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
-      else target.removeAttribute("tabindex");
-    }
-  });
-  document.querySelectorAll("article pre, article .table-wrapper").forEach((box) => observer.observe(box));
 
   /* A copy keeps the focus on its button, and says that it is done. */
   const status = document.createElement("div");

@@ -35,7 +35,7 @@ def _copy(page: Page, block: Locator) -> Block:
 # Without the copy button’s own script: what a reader sees as code, and the output after it.
 READ = """block => {
     const shown = block.querySelector("pre").cloneNode(true);
-    shown.querySelectorAll(".gp, .go").forEach(part => part.remove());
+    shown.querySelectorAll(".gp, .go, .callout").forEach(part => part.remove());
     const next = block.nextElementSibling;
     const hasOutput = next && next.classList.contains("highlight-text");
     return {

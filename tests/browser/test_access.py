@@ -44,9 +44,7 @@ CODE = with_contrast("""() => {
     }
     return [...faults];
 }""")
-PLAIN_CODE = (
-    "document.querySelectorAll('pre').forEach((pre) => (pre.textContent = pre.textContent))"
-)
+PLAIN_CODE = "document.querySelectorAll('pre').forEach((pre) => (pre.textContent = pre.innerText))"
 
 
 def axe(
