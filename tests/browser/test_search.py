@@ -70,8 +70,9 @@ FRENCH = [
     ("benchmark", "explications/performances"),
     ("admin", "modules/outbox"),
     ("administration", "modules/outbox"),
-    ("dataclass imbriquée", "guides/declarer-un-evenement"),
-    ("TextChoices", "guides/declarer-un-evenement"),
+    ("dataclass imbriquée", "guides/choisir-les-types"),
+    ("TextChoices", "guides/choisir-les-types"),
+    ("montant decimal ou float", "guides/choisir-les-types"),
     ("changelog", "journal"),
     ("quoi de neuf", "journal"),
 ]
@@ -134,7 +135,8 @@ ENGLISH = [
     ("retry policy", "guides/reessayer-et-renoncer"),
     ("right to be forgotten", "explications/securite"),
     ("admin", "modules/outbox"),
-    ("nested dataclass", "guides/declarer-un-evenement"),
+    ("nested dataclass", "guides/choisir-les-types"),
+    ("decimal or float", "guides/choisir-les-types"),
     ("release notes", "journal"),
 ]
 
