@@ -11,6 +11,7 @@ FINISHED = re.compile("Recherche terminée|Search finished")
 FRENCH = [
     ("mon handler n'est jamais appelé", "guides/handler-non-appele"),
     ("handler pas appele", "guides/handler-non-appele"),
+    ("handler dans le mauvais schéma", "guides/handler-non-appele"),
     ("comment tester", "guides/tester"),
     ("TestCase", "guides/tester"),
     ("tests pytest fixtures", "guides/tester"),
@@ -79,6 +80,7 @@ FRENCH = [
 ENGLISH = [
     ("my handler is never called", "guides/handler-non-appele"),
     ("handlers not running", "guides/handler-non-appele"),
+    ("handler runs in the wrong schema", "guides/handler-non-appele"),
     ("how to test", "guides/tester"),
     ("TestCase", "guides/tester"),
     ("pytest fixture", "guides/tester"),
