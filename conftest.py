@@ -24,6 +24,7 @@ from src.share_kernel.testing import isolated_bus
 # Pages that speak of a project where the durable register is installed.
 DURABLE_PAGES = {
     "avec-un-worker",
+    "changer-la-forme-d-un-evenement",
     "garder-l-ordre",
     "ne-rien-perdre",
     "observer",

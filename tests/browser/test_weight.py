@@ -11,9 +11,7 @@ from tests.docs.pages import LANGUAGES, SITE, built_pages
 PAGES = [f"{language}/{name}.html" for language in LANGUAGES for name in built_pages()]
 MOST_BYTES = 45_000
 MOST_REQUESTS = 14
-SEARCH_BYTES = (
-    60_000  # the index, its words and its code, once; grows by the page
-)
+SEARCH_BYTES = 60_000  # the index, its words and its code, once; grows by the page
 SEARCH_ONLY = ("searchindex.js", "language_data.js", "searchtools.js", "-stemmer.js")
 weights: dict[str, int] = {}
 
