@@ -12,8 +12,7 @@ from sphinx.application import Sphinx
 MARK = (Path(__file__).parents[1] / "_static" / "favicon.svg").read_text(encoding="utf-8").strip()
 # The copy button is drawn by site.css: these two sheets would be fetched for it alone.
 UNUSED_SHEETS = {"_static/copybutton.css", "_static/styles/furo-extensions.css"}
-# They light the words searched for, and name that in French: site.js does it, and other pages
-# than the search have no use for them.
+# Away from the search, they would only light the words searched for, which site.js does.
 SEARCH_SCRIPTS = {f"_static/{name}.js" for name in ("doctools", "sphinx_highlight", "translations")}
 ICON_TITLE = re.compile(r"(<symbol [^>]*>)\s*<title>[^<]*</title>")
 UNUSED_ICON = re.compile(r'\s*<symbol id="svg-(?:pencil|eye)".*?</symbol>', re.DOTALL)

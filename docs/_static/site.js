@@ -139,14 +139,14 @@
     localStorage.removeItem(SEARCHED);
     const lit = new Highlight();
     const texts = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_TEXT);
+    const words = new RegExp(searched.map((word) => word.replace(/\W/g, "\\$&")).join("|"), "gi");
     for (let text = texts.nextNode(); text; text = texts.nextNode())
-      for (const word of searched)
-        for (let at = -1; (at = text.data.toLowerCase().indexOf(word, at + 1)) >= 0; ) {
-          const range = new Range();
-          range.setStart(text, at);
-          range.setEnd(text, at + word.length);
-          lit.add(range);
-        }
+      for (const { 0: word, index } of text.data.matchAll(words)) {
+        const range = new Range();
+        range.setStart(text, index);
+        range.setEnd(text, index + word.length);
+        lit.add(range);
+      }
     CSS.highlights.set("searched", lit);
     document.addEventListener("keydown", ({ key }) => key === "Escape" && lit.clear());
   }

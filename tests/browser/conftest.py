@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.docs.pages import SITE
+from tests.services.conftest import missing
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 QUIET = [
@@ -61,10 +62,7 @@ def chromium() -> Iterator[Browser]:
     """Fermé avec ce paquet : Playwright laisse une boucle asyncio, que Django refuse ensuite."""
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if path is None or not Path(path).exists():
-        message = "CHROMIUM: no Chromium found; install the package chromium"
-        if os.environ.get("REQUIRE_ALL") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("CHROMIUM: no Chromium found; install the package chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=QUIET)
         yield browser

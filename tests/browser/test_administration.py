@@ -14,18 +14,16 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.docs.pages import DOCS, LANGUAGES, ROOT, built
 from tests.services.stack import eventually
 
+from .screens import DESKTOP
+
 SHOP = "tests.browser.administration"
 LIST = "/admin/share_kernel_outbox/delivery/"
-WIDE = {"width": 1440, "height": 900}
-FRAMED = {
-    "width": 1200,
-    "height": 700,
-}  # of a picture that a page shows
+FRAMED: ViewportSize = {"width": 1200, "height": 700}  # of the picture that the guide shows
 LABELS = {
     "fr": ("État", "Livrer maintenant les livraisons en attente choisies", "Envoyer"),
     "en": ("State", "Deliver the selected waiting deliveries now", "Go"),
@@ -43,8 +41,9 @@ def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "DATABASE_URL": f"sqlite:///{folder / 'db.sqlite3'}",
         "DJANGO_SETTINGS_MODULE": f"{SHOP}.settings",
     }
-    subprocess.run([sys.executable, "-m", f"{SHOP}.fill"], cwd=ROOT, env=env, check=True)
-    command = [sys.executable, "-m", "django", "runserver", "--noreload", f"127.0.0.1:{port}"]
+    for command in (["migrate", "--verbosity", "0"], ["shell", "-c", f"import {SHOP}.fill"]):
+        subprocess.run([sys.executable, "manage.py", *command], cwd=ROOT, env=env, check=True)
+    command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
         eventually(lambda: answers(port), "the server of the administration")
@@ -82,7 +81,7 @@ class TestTheList:
     """Ce que la gérante voit en arrivant."""
 
     def test_shows_each_column_whole_on_an_ordinary_screen(self, root: Page, language: str) -> None:
-        root.set_viewport_size(WIDE)  # type: ignore[arg-type]
+        root.set_viewport_size(DESKTOP)
         errors = root.locator(".field-short_error", has_text="does not answer")
 
         expect(errors.first).to_be_in_viewport(ratio=1)
@@ -90,9 +89,18 @@ class TestTheList:
         assert results.evaluate("node => node.scrollWidth <= node.clientWidth")
         expect(root.locator("#result_list thead")).to_contain_text(LABELS[language][0])
 
+    def test_breaks_names_and_errors_that_have_no_blank(self, root: Page, language: str) -> None:
+        root.set_viewport_size(DESKTOP)
+        root.goto(f"{LIST}?state=done")
+        errors = root.locator(".field-short_error", has_text="carrier.example.com")
+
+        expect(errors).to_be_in_viewport(ratio=1)
+        results = root.locator("#changelist-form .results")
+        assert results.evaluate("node => node.scrollWidth <= node.clientWidth")
+
     def test_is_what_the_guide_shows(self, root: Page, language: str) -> None:
         root.evaluate("localStorage.setItem('django.admin.navSidebarIsOpen', 'false')")
-        root.set_viewport_size(FRAMED)  # type: ignore[arg-type]
+        root.set_viewport_size(FRAMED)
         root.goto(LIST)
         taken = Image.open(io.BytesIO(root.locator("#changelist-form").screenshot()))
         if os.environ.get("PICTURES"):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.docs.pages import LANGUAGES
 
@@ -133,8 +133,8 @@ def test_the_page_of_the_root_leads_to_both_languages(reader: Page, address: str
 
 @pytest.mark.parametrize("keys", ["Control+k", "Meta+k", "/"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_ctrl_k_focuses_the_search(reader: Page, keys: str, size: dict[str, int]) -> None:
-    reader.set_viewport_size(size)  # type: ignore[arg-type]
+def test_ctrl_k_focuses_the_search(reader: Page, keys: str, size: ViewportSize) -> None:
+    reader.set_viewport_size(size)
     reader.goto("/fr/guides/tester.html")
 
     reader.keyboard.press(keys)

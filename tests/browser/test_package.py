@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.docs.pages import LANGUAGES, NAMES, built
 
@@ -235,8 +235,8 @@ def test_without_javascript_there_is_no_field(chromium: Browser, address: str) -
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_the_field_is_above_the_page(page: Page, typed: Typed, size: dict[str, int]) -> None:
-    page.set_viewport_size(size)  # type: ignore[arg-type]
+def test_the_field_is_above_the_page(page: Page, typed: Typed, size: ViewportSize) -> None:
+    page.set_viewport_size(size)
     for name in ("index", "guides/tester"):
         typed("my-package", name)
         heading = page.locator("h1").bounding_box()

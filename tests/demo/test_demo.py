@@ -308,6 +308,7 @@ def test_with_a_broker_a_worker_runs_the_async_handlers(variable: str, tmp_path:
 
     after = [line for line in steps(output)[1] if line.when == "after commit"]
     assert [line.process for line in after if "print_invoice" in line.what] == ["worker"] * 3
+    # Told once it is sent: the worker may have ended the demo before the last one is told.
     assert {line.what for line in after if line.process == "relay"} == {
         "a delivery is due: the relay wakes the worker"
     }

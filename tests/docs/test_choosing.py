@@ -1,11 +1,10 @@
 """La page « Choisir » : ses quatre codes font la même chose, et le quatrième s’exécute à part."""
 
-import os
 import re
 import subprocess
 from pathlib import Path
 
-import pytest
+from tests.services.conftest import missing
 
 from .pages import DOCS, ROOT, fenced
 from .test_comparison import PAGE as COMPARISON
@@ -68,9 +67,7 @@ def test_the_reasons_to_take_another_are_those_of_the_comparison() -> None:
 
 def test_the_code_of_django_domain_events_does_what_the_others_do(tmp_path: Path) -> None:
     if not PEERS.exists():
-        if os.environ.get("REQUIRE_ALL") == "1":
-            pytest.fail(f"{PEERS} is missing: run `make build/peers/.ready`")
-        pytest.skip(f"{PEERS} is missing: run `make build/peers/.ready`")
+        missing(f"{PEERS} is missing: run `make build/peers/.ready`")
     shared, expected = fenced(PAGE, "python")[0], fenced(PAGE, "text")[0]
     code = PEER.read_text(encoding="utf-8")
     (tmp_path / "sales").mkdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import tomllib
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.services.conftest import missing
 
 from .english import translations
 from .french import ARGUMENT, CODE, Passage, for_checker, page_passages, passages, plain
@@ -61,9 +62,7 @@ def review(texts: list[Passage], folder: Path) -> list[Fault]:
 @pytest.fixture(scope="session")
 def checker() -> None:
     if not shutil.which("grammalecte-cli"):
-        if os.environ.get("REQUIRE_ALL") == "1":
-            pytest.fail(f"grammalecte-cli is missing, {INSTALL}")
-        pytest.skip(f"grammalecte-cli is missing, so the French is not proofread; {INSTALL}")
+        missing(f"grammalecte-cli is missing, so the French is not proofread; {INSTALL}")
 
 
 @pytest.fixture(scope="session")

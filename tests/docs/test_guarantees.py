@@ -21,10 +21,9 @@ def section(title: str) -> str:
 
 
 def rows(text: str) -> list[list[str]]:
-    """Renvoie les lignes d’un tableau, sans son en-tête."""
-    lines = re.findall(r"^\| (.*) \|\n", text, re.MULTILINE)
-    found = [[cell.strip() for cell in line.split(" | ")] for line in lines]
-    return [row for row in found if row[-1] != "la preuve" and "éprouvée" not in row[-1]]
+    """Renvoie les lignes des tableaux, sans leurs en-têtes."""
+    lines = re.findall(r"^\| (.*) \|$(?!\n\|-)", text, re.MULTILINE)
+    return [[cell.strip() for cell in line.split(" | ")] for line in lines]
 
 
 def defined() -> set[str]:
@@ -65,7 +64,8 @@ def test_each_failure_is_provoked_by_a_test(row: list[str]) -> None:
     *answers, proof = row[1:]
     names = set(re.findall(r"`(\w+)`", proof))
 
-    assert [len(answer) > 5 for answer in answers] == [True, True]
+    assert len(answers) == 2
+    assert all(answers)
     assert names or "`make chaos`" in proof
     assert names <= defined()
 

@@ -1,6 +1,6 @@
 """Les réglages des tests, avec le registre branché et de quoi servir l’administration."""
 
-from tests.settings import *  # noqa: F403
+from tests.settings import *  # noqa: F403  (settings extend other settings)
 from tests.settings import INSTALLED_APPS, MIDDLEWARE
 
 DEBUG = True  # the static files of the administration are served by runserver

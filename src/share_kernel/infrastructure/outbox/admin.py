@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -100,8 +101,10 @@ def _shown(name: str) -> Any:
     return show if isinstance(field, DateTimeField) else name
 
 
-def _breakable(name: str) -> str:
-    return format_html_join(SafeString("<wbr>."), "{}", ([part] for part in name.split(".")))
+def _breakable(text: str) -> str:
+    """Renvoie un texte qu’une colonne étroite peut couper dans un nom ou une adresse."""
+    parts = re.split(r"(?<=\w)(?=[._/])", text)
+    return format_html_join(SafeString("<wbr>"), "{}", ([part] for part in parts))
 
 
 def _identifier(text: str) -> UUID | None:
@@ -135,13 +138,13 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
 
     @admin.display(description=_META.verbose_name, ordering="event_type")
     def names(self, row: Delivery) -> str:
-        """Renvoie l’événement puis le handler, que la colonne peut couper à leurs points."""
+        """Renvoie l’événement puis le handler."""
         return format_html("{}<br>{}", _breakable(row.event_type), _breakable(row.handler))
 
     @admin.display(description=pgettext_lazy("share_kernel", "error"))
     def short_error(self, row: Delivery) -> str:
         """Renvoie la première ligne de l’erreur."""
-        return row.error.partition("\n")[0][:100]
+        return _breakable(row.error.partition("\n")[0][:100])
 
     @admin.display(description=pgettext_lazy("share_kernel", "payload"))
     def readable_payload(self, row: Delivery) -> str:
@@ -199,7 +202,7 @@ class DeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no subscript
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Enregistrer le formulaire récrirait l’état qu’un *worker* vient de terminer."""
+        """Enregistrer le formulaire récrirait l’état qu’un *worker* vient d’écrire."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
