@@ -42,6 +42,7 @@ collect_ignore_glob = [
     "tests/mutants/[!t]*",  # its tool comes with the dev extra only
     "tests/bench/register/app/*",  # an application that only the bench installs, with its peers
     "tests/chaos/app/*",  # an application that only the chaos installs
+    "tests/browser/administration/*",  # an application that only a test’s server installs
     "tests/services/shop/*",  # an application that only the service tests install
     "tests/tenants/customers/*",  # likewise
 ]
