@@ -11,11 +11,11 @@ from typing import Any
 
 from django.core.management import call_command
 from django.db import connections, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F
 
 from src.module.accounting.models import LedgerEntry
 from src.share_kernel.infrastructure.outbox.management.commands.relay_events import Command
-from src.share_kernel.infrastructure.outbox.models import Delivery
+from src.share_kernel.infrastructure.outbox.models import Delivery, DeliveryQuerySet
 from src.share_kernel.infrastructure.outbox.relay import relay
 
 from .databases import alias, ask_mariadb, ask_postgresql
@@ -34,7 +34,7 @@ class Register:
         return self.url.startswith("mysql")
 
     @property
-    def rows(self) -> QuerySet[Delivery]:
+    def rows(self) -> DeliveryQuerySet:
         return Delivery.objects.using(self.using)
 
     def row(self, handler: str) -> Delivery:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -316,6 +317,27 @@ class TestARivalThatLocksRows:
         register.drain()
         assert line.has_kept(a=4, b=4)
         assert set(register.attempts()) == {1}
+
+    @pytest.mark.parametrize("untried", [0, 1, 3])
+    def test_for_an_instant_does_not_keep_what_is_given_back(
+        self,
+        untried: int,
+        register: Register,
+        line: Line,
+        rival: Rival,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        line.publish(a=1, b=1, c=1)
+        rows = register.rows.reserve(3)
+        for row in rows[1:untried]:
+            assert register.rows.start(row)
+        rival.locks(register.rows.all())
+        monkeypatch.setattr(time, "sleep", lambda _: rival.leaves())  # while one waits for it
+
+        register.rows.release(rows[untried:], untried=rows[:untried])
+
+        assert register.rows.filter(reserved_until=None).count() == 3
+        assert register.attempts() == ([1, 0, 0] if untried == 0 else [0, 0, 0])
 
     def test_before_a_handler_starts_costs_no_attempt(
         self, register: Register, line: Line, rival: Rival, monkeypatch: pytest.MonkeyPatch

@@ -160,6 +160,8 @@ def content(stack: Stack, columns: list[str]) -> Rows:
 
 # A row of each kind that version 0.1.0 leaves.
 WRITE_ROWS = """
+from src.share_kernel.infrastructure import retry
+retry.BACKOFF_BASE = retry.BACKOFF_MAX  # a slow machine must not come to the second attempt
 publish_event(Marked(label="before, done"))
 publish_event(Doomed(label="before"))  # one has failed, one is dead, one waits an hour
 publish_event(Sold(label="before, unknown"))

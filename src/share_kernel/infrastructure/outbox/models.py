@@ -198,15 +198,28 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def release(self, rows: Sequence[Delivery], untried: Sequence[Delivery] = ()) -> None:
         """Rend des lignes réservées, qui gardent leur place, et l’essai de celles qui en ont un.
 
-        Ce qu’un rival verrouille n’est pas attendu : sa réservation s’éteindra seule.
+        Ce qu’un rival verrouille plus d’un instant n’est pas attendu : sa réservation s’éteindra.
         """
-        with transaction.atomic(using=self.db):
-            for row in untried:
-                mine = self.of(row, reserved_until=row.reserved_until).unlocked([row.pk])
-                mine.update(attempts=row.attempts - 1, reserved_until=None)
-            if rows:
-                mine = self.unsettled().filter(reserved_until=rows[0].reserved_until)
-                mine.unlocked([row.pk for row in rows]).update(reserved_until=None)
+        limit = time.monotonic() + BRIEFLY
+        given: list[tuple[DeliveryQuerySet, list[uuid.UUID], dict[str, Any]]] = []
+        for row in untried:
+            mine = self.of(row, reserved_until=row.reserved_until)
+            given.append((mine, [row.pk], {"attempts": row.attempts - 1}))
+        if rows:
+            ids = [row.pk for row in rows]
+            mine = self.unsettled().filter(reserved_until=rows[0].reserved_until)
+            given.append((mine, ids, {}))
+        while given and time.monotonic() <= limit:
+            with transaction.atomic(using=self.db):
+                given = [
+                    (mine, ids, change)
+                    for mine, ids, change in given
+                    if mine.unlocked(ids).update(reserved_until=None, **change) < len(ids)
+                ]
+            # A rival that looks for rows holds these for an instant; the others are no longer ours.
+            given = [item for item in given if item[0].filter(pk__in=item[1]).exists()]
+            if given:
+                time.sleep(BRIEFLY / 20)
 
     def line(self, handler: Any, key: Any, before: Any) -> Self:
         """Renvoie ce qui retient une ligne : ce qui la précède sous la même clé, et n’est pas fini.
