@@ -143,7 +143,7 @@ class TestWritingInPlace:
 
         every, in_place = map(sub, self.updates(postgresql), before)
         assert every == pytest.approx(3 * 300, rel=0.05)  # reserve, count, settle
-        assert in_place / every > 0.6
+        assert in_place / every > 0.5  # a third, if a reservation wrote an index
         postgresql.empty()
 
     def updates(self, register: Register) -> tuple[int, int]:
