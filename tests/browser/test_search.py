@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-FINISHED = re.compile("Recherche terminée|Search finished")
+FINISHED = re.compile("echerche (?:est )?terminée|Search finished")
 # What a reader types, and the page that answers.
 FRENCH = [
     ("mon handler n'est jamais appelé", "guides/handler-non-appele"),
