@@ -73,7 +73,7 @@ def test_a_new_project_installs_the_bus_with_pip(project: NewProject) -> None:
 
     document = Document(GUIDE.read_text(encoding="utf-8"), str(GUIDE))
     settings, example = (
-        region.parsed[0].replace("src.share_kernel", "share_kernel")
+        region.parsed.code.replace("src.share_kernel", "share_kernel")
         for region in python_blocks(document)
     )
     project.add_settings(
