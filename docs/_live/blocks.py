@@ -30,7 +30,7 @@ class Block:
     expected: str
 
     def run(self, module: ModuleType, path: str, printed: io.StringIO, first_line: int = 1) -> None:
-        """Exécute l’extrait dans le module de sa page. Un ``TestCase`` qu’il définit doit passer."""
+        """Exécute l’extrait dans le module de sa page. Un ``TestCase`` défini doit passer."""
         # Blank lines first, so that a traceback shows the line of the page.
         source = "\n" * (first_line - 1) + self.code
         namespace = module.__dict__

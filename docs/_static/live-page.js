@@ -11,7 +11,7 @@ const FRENCH = {
   code: "Code du bloc", output: "Sortie de votre exécution",
   transaction: "transaction", savepoint: "point de sauvegarde", commit: "commit", publish: "publie",
   waiting: "en attente", never: "jamais appelé", sync: "handler synchrone", async: "après le commit, handler asynchrone",
-  raised: "lève", rolledBack: "annulé", insert: "écrit dans", replace: "écrit dans", update: "modifie", delete: "efface de",
+  raised: "lève", rolledBack: { transaction: "annulée", savepoint: "annulé" }, insert: "écrit dans", replace: "écrit dans", update: "modifie", delete: "efface de",
 };
 const ENGLISH = {
   run: "Run", edit: "Edit", stop: "Stop", reset: "Reset",
@@ -25,7 +25,7 @@ const ENGLISH = {
   code: "Code of the block", output: "Output of your run",
   transaction: "transaction", savepoint: "savepoint", commit: "commit", publish: "publishes",
   waiting: "waiting", never: "never called", sync: "sync handler", async: "after the commit, async handler",
-  raised: "raises", rolledBack: "rolled back", insert: "writes to", replace: "writes to", update: "updates", delete: "deletes from",
+  raised: "raises", rolledBack: { transaction: "rolled back", savepoint: "rolled back" }, insert: "writes to", replace: "writes to", update: "updates", delete: "deletes from",
 };
 const french = document.documentElement.lang === "fr";
 const say = french ? FRENCH : ENGLISH;
@@ -53,7 +53,12 @@ const folded = (title, content, open = false) => {
 const kernelOf = (name) => name && [".", "/"].map((mark) => `${name.replaceAll(".", mark)}${mark}share_kernel`);
 const WRITTEN = kernelOf("src");
 const swapped = (text, from, to) =>
-  from && to ? from.reduce((done, kernel, at) => done.replace(new RegExp(`(?<![\\w.])${RegExp.escape?.(kernel) ?? kernel.replaceAll(".", "\\.")}\\b`, "gu"), to[at]), text) : text;
+  from && to
+    ? from.reduce((done, kernel, at) => {
+        const whole = new RegExp(`(?<![\\w.])${kernel.replaceAll(".", "\\.")}\\b`, "gu");
+        return done.replace(whole, () => to[at]);
+      }, text)
+    : text;
 const named = () => kernelOf(localStorage.getItem("share_kernel.package"));
 const toSource = (text) => swapped(text, named(), WRITTEN);
 const toReader = (text) => swapped(text, WRITTEN, named());
@@ -77,7 +82,7 @@ const listed = (steps, undone = false) =>
     const [label, name] = wording(step, isUndone);
     const item = make("li", `live-${step.kind}`, make("strong", "", label));
     if (name) item.append(" ", make("span", "", name));
-    if (step.rolled_back) item.append(" ", make("em", "", say.rolledBack));
+    if (step.rolled_back) item.append(" ", make("em", "", say.rolledBack[step.kind]));
     if (isUndone) item.classList.add("live-undone");
     if (step.steps.length) item.append(listed(step.steps, isUndone));
     return item;
