@@ -50,6 +50,7 @@ def build(options: tuple[str, ...]) -> list[str]:
             shutil.copytree(engine.ENGINE, SITE / "engine", dirs_exist_ok=True)
         for language in LANGUAGES:
             archive.write(language, SITE / language / archive.NAME)
+            (SITE / language / "licenses.txt").write_text(engine.licenses(), encoding="utf-8")
         hosting.write_root(SITE, hosting.public_address())
         shutil.copy(STATIC / "favicon.svg", SITE / "favicon.svg")
     return failed

@@ -30,7 +30,7 @@ MANIFEST = ENGINE / "manifest.json"
 NODE = ROOT / "build" / "node"  # a wheel that carries node and npm, where the machine has none
 
 PYODIDE = "314.0.7"
-DIGEST = "sha512-0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q+SNvi/6V5JEsOlD2R1A=="
+DIGEST = "sha512-0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q+SNvi/6V5JEsOlD2R1A=="  # noqa: E501
 PLATFORM, PYTHON = "pyemscripten_2026_0_wasm32", "3.14"
 WHEELS = HERE / "wheels.txt"
 INSTALLED = ("django", "asgiref", "sqlparse", "dj-database-url")
@@ -51,15 +51,9 @@ class Tools(NamedTuple):
 
 def prepare() -> str | None:
     """Prépare le moteur s’il manque ; renvoie pourquoi les pages resteront sans lui."""
-    recipe = [
-        PYODIDE,
-        *versions(),
-        *(path.read_text("utf-8") for path in sorted(HERE.glob("pack.*"))),
-    ]
-    folder = (
-        ENGINE
-        / hashlib.sha256(json.dumps([*recipe, WHEELS.read_text("utf-8")]).encode()).hexdigest()[:12]
-    )
+    made_of = [PYODIDE, *versions()]
+    made_of += [path.read_text("utf-8") for path in (*sorted(HERE.glob("pack.*")), WHEELS)]
+    folder = ENGINE / hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
     try:
         if not folder.exists():
             make(folder)
@@ -232,6 +226,25 @@ def migrated() -> bytes:
     if done.returncode:
         raise EngineError(f"migrating failed ({done.stderr.decode().strip().splitlines()[-1]})")
     return done.stdout
+
+
+ELSEWHERE = """\
+Redistributed too, compiled, without docstrings and without what a page does not use:
+Pyodide    MPL-2.0     https://github.com/pyodide/pyodide
+CPython    PSF-2.0     https://docs.python.org/3/license.html
+tzdata     Apache-2.0  https://github.com/python/tzdata
+SQLite     public domain
+"""
+
+
+def licenses() -> str:
+    """Renvoie les licences de ce que le site redistribue."""
+    found = [ELSEWHERE]
+    for package in (*INSTALLED, "msgspec"):
+        for file in importlib.metadata.distribution(package).files or []:
+            if file.name.upper().startswith("LICEN") and file.suffix in ("", ".txt", ".md"):
+                found.append(f"{package}\n\n{file.read_text()}")
+    return f"\n{'-' * 72}\n\n".join(found)
 
 
 if __name__ == "__main__":
