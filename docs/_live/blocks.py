@@ -1,4 +1,4 @@
-"""Ce qu’exécuter un bloc veut dire : en CI, avec ``make doctest``, et dans la page elle-même."""
+"""Ce qu’exécuter un bloc veut dire : en CI, avec ``make doctest``, et dans la page elle-même."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Le moteur des pages : l’interpréteur, Django et le bus, tels que la page les télécharge.
+"""Le moteur des pages : l’interpréteur, Django et le bus, tels que la page les télécharge.
 
-L’interpréteur vient de npm, deux roues de pip, le reste de cet environnement même : la page
+L’interpréteur vient de npm, deux roues de pip, le reste de cet environnement même : la page
 exécute les versions que la CI teste. Fait une fois, gardé dans ``build/engine``.
 """
 
@@ -50,7 +50,7 @@ class Tools(NamedTuple):
 
 
 def prepare() -> str | None:
-    """Prépare le moteur s’il manque ; renvoie pourquoi les pages resteront sans lui."""
+    """Prépare le moteur s’il manque ; renvoie pourquoi les pages resteront sans lui."""
     made_of = [PYODIDE, *versions()]
     made_of += [path.read_text("utf-8") for path in (*sorted(HERE.glob("pack.*")), WHEELS)]
     folder = ENGINE / hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
@@ -70,7 +70,7 @@ def versions() -> list[str]:
 
 
 def make(folder: Path) -> None:
-    """Fait un moteur à côté, puis le met en place d’un coup : jamais la moitié d’un."""
+    """Fait un moteur à côté, puis le met en place d’un coup : jamais la moitié d’un."""
     ENGINE.mkdir(parents=True, exist_ok=True)
     print("  making the engine of the pages, once (half a minute) …", flush=True)
     with tempfile.TemporaryDirectory() as name:
@@ -104,7 +104,7 @@ def make(folder: Path) -> None:
 
 
 def find_tools() -> Tools:
-    """Renvoie node et npm : ceux de la machine, sinon ceux d’une roue, installée à côté."""
+    """Renvoie node et npm : ceux de la machine, sinon ceux d’une roue, installée à côté."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm:
         return Tools([node], [npm])
@@ -135,7 +135,7 @@ def fetch_runtime(work: Path, npm: list[str]) -> Path:
 
 
 def fetch_wheels(work: Path) -> None:
-    """Télécharge les roues de la page ; pip refuse celles qui n’ont pas leur empreinte."""
+    """Télécharge les roues de la page ; pip refuse celles qui n’ont pas leur empreinte."""
     pinned = WHEELS.read_text("utf-8")
     if versions()[-1] not in pinned:
         raise EngineError(f"docs/_live/wheels.txt does not pin {versions()[-1]}, installed here")
@@ -215,7 +215,7 @@ SETTINGS = {
 
 
 def migrated() -> bytes:
-    """Renvoie l’image d’une base migrée : la page n’a pas à migrer."""
+    """Renvoie l’image d’une base migrée : la page n’a pas à migrer."""
     done = subprocess.run(
         [sys.executable, "-c", MIGRATE],
         cwd=ROOT,
@@ -239,12 +239,13 @@ SQLite     public domain
 
 def licenses() -> str:
     """Renvoie les licences de ce que le site redistribue."""
-    found = [ELSEWHERE]
-    for package in (*INSTALLED, "msgspec"):
-        for file in importlib.metadata.distribution(package).files or []:
-            if file.name.upper().startswith("LICEN") and file.suffix in ("", ".txt", ".md"):
-                found.append(f"{package}\n\n{file.read_text()}")
-    return f"\n{'-' * 72}\n\n".join(found)
+    texts = (
+        f"{package}\n\n{file.read_text()}"
+        for package in (*INSTALLED, "msgspec")
+        for file in importlib.metadata.distribution(package).files or []
+        if file.name.upper().startswith("LICEN") and file.suffix in ("", ".txt", ".md")
+    )
+    return f"\n{'-' * 72}\n\n".join((ELSEWHERE, *texts))
 
 
 if __name__ == "__main__":

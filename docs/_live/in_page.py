@@ -29,7 +29,7 @@ Tell = Callable[[str], None]
 
 
 class Loop(asyncio.BaseEventLoop):
-    """Une boucle sans fil d’exécution ni socket : elle va à son terme, ici."""
+    """Une boucle sans fil d’exécution ni socket : elle va à son terme, ici."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Loop(asyncio.BaseEventLoop):
 
 
 class Here:
-    """Le fil d’exécution où ``async_to_sync`` lancerait une boucle : celui-ci, le seul."""
+    """Le fil d’exécution où ``async_to_sync`` lancerait une boucle : celui-ci, le seul."""
 
     def __init__(self, max_workers: int | None = None) -> None: ...
 
@@ -140,7 +140,7 @@ def _forget_the_last_run() -> None:
 
 
 def run_block(block: Block, path: str, module: ModuleType) -> dict[str, Any]:
-    """Exécute un bloc ; renvoie ce qu’il affiche, l’erreur qui l’arrête et ce qui a eu lieu."""
+    """Exécute un bloc ; renvoie ce qu’il affiche, l’erreur qui l’arrête et ce qui a eu lieu."""
     lines = block.code.splitlines(keepends=True)
     linecache.cache[path] = (len(block.code), None, lines, path)
     printed, error = io.StringIO(), None

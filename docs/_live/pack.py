@@ -1,4 +1,4 @@
-"""Compile et allège, dans Pyodide même : une page démarre alors en deux secondes, et non en trente.
+"""Compile et allège, dans Pyodide même : une page démarre alors en deux secondes, et non en trente.
 
 Retire les docstrings, et ce dont aucune page ne peut se servir.
 """

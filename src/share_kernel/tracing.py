@@ -1,4 +1,4 @@
-"""Ce qui a eu lieu : publications, handlers, transactions, tables écrites, emboîtés."""
+"""Ce qui a eu lieu : publications, handlers, transactions, tables écrites, emboîtés."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Step:
     """Une chose qui a eu lieu, et ce qui a eu lieu pendant."""
 
     kind: Kind
-    """Ce que c’est ; ``write`` pour une table écrite, ``raised`` pour une exception."""
+    """Ce que c’est ; ``write`` pour une table écrite, ``raised`` pour une exception."""
     name: str = ""
     """L’événement, le handler, l’exception, ou l’ordre SQL et sa table."""
     steps: list[Step] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Trace:
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
-        """Les étapes, dans l’ordre ; chacune contient celles qui ont eu lieu pendant."""
+        """Les étapes, dans l’ordre ; chacune contient celles qui ont eu lieu pendant."""
 
     def __str__(self) -> str:
         return "\n".join(line for step in self.steps for line in step.lines())
@@ -201,10 +201,10 @@ class _Connection:
 
 @contextmanager
 def trace_bus() -> Iterator[Trace]:
-    """Relève ce qui a lieu dans le bloc : publications, handlers, transactions, tables écrites.
+    """Relève ce qui a lieu dans le bloc : publications, handlers, transactions, tables écrites.
 
     Un handler qui attend dans ce qui est annulé n’est jamais appelé, et la trace le dit.
-    Elle voit le bus global, et toutes les bases de ce fil d’exécution ; pas un autre processus.
+    Elle voit le bus global, et toutes les bases de ce fil d’exécution ; pas un autre processus.
 
     Yields:
         La trace, qui se remplit. ``print(trace)`` l’écrit.
@@ -224,7 +224,7 @@ def trace_bus() -> Iterator[Trace]:
 def _plan(
     plan: Callable[[type[DomainEvent]], Plan | None], recorder: _Recorder, cls: type[DomainEvent]
 ) -> Plan:
-    """Entoure ce que publier cette classe entraîne ; ``record_events()`` n’est pas un handler."""
+    """Entoure ce que publier cette classe entraîne ; ``record_events()`` n’est pas un handler."""
     handlers, subscriptions, travels = plan(cls) or ((), (), False)
     known = [item for item in registry.for_event(cls) if item.name != "record_events"]
 

@@ -40,7 +40,7 @@ def _engine() -> None:
 
 @pytest.fixture(scope="module")
 def live(chromium: Browser, hosted: str) -> Iterator[Page]:
-    """Une page pour tout le fichier : le moteur est téléchargé une fois, et gardé en cache."""
+    """Une page pour tout le fichier : le moteur est téléchargé une fois, et gardé en cache."""
     context = chromium.new_context(base_url=hosted, locale="fr-FR", reduced_motion="reduce")
     context.add_init_script(REMEMBER)
     yield context.new_page()
@@ -48,7 +48,7 @@ def live(chromium: Browser, hosted: str) -> Iterator[Page]:
 
 
 def press(box: Locator) -> Locator:
-    """Presse le bouton d’un bloc ; renvoie ce que le bloc en dit, une fois fini."""
+    """Presse le bouton d’un bloc ; renvoie ce que le bloc en dit, une fois fini."""
     box.locator(".live-bar button").first.click()
     status = box.locator(".live-bar:not(.live-busy) .live-status")
     expect(status).to_have_text(re.compile("."), timeout=START)
@@ -90,7 +90,7 @@ def result(page: Page, position: int = 0) -> Locator:
 
 
 def edited(page: Page, code: str, position: int = 0) -> Locator:
-    """Remplace le code d’un bloc et l’exécute, au clavier seul ; renvoie ce qu’il en dit."""
+    """Remplace le code d’un bloc et l’exécute, au clavier seul ; renvoie ce qu’il en dit."""
     press(box(page, position))
     edit = box(page, position).get_by_role("button", name="Modifier")
     field = page.get_by_label("Code du bloc")

@@ -1,4 +1,4 @@
-"""Ce qui s’exécute dans les pages : quels blocs, et un moteur entier ou pas de moteur."""
+"""Ce qui s’exécute dans les pages : quels blocs, et un moteur entier ou pas de moteur."""
 
 import importlib
 import json
