@@ -53,7 +53,7 @@ def is_test_case(value: Any, module: ModuleType) -> bool:
 
 
 def run_test_case(case: type[unittest.TestCase]) -> None:
-    """Un TestCase montré sur une page doit passer."""
+    """Un ``TestCase`` montré sur une page doit passer."""
     result = unittest.TestResult()
     unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
     assert result.testsRun

@@ -1,6 +1,6 @@
 """Le moteur des pages : l’interpréteur, Django et le bus, tels que la page les télécharge.
 
-L’interpréteur vient de npm, deux roues de pip, le reste de cet environnement même : la page
+L’interpréteur vient de ``npm``, deux roues de ``pip``, le reste de cet environnement même : la page
 exécute les versions que la CI teste. Fait une fois, gardé dans ``build/engine``.
 """
 
@@ -43,7 +43,7 @@ class EngineError(Exception):
 
 
 class Tools(NamedTuple):
-    """Comment appeler node et npm."""
+    """Comment appeler ``node`` et ``npm``."""
 
     node: list[str]
     npm: list[str]
@@ -104,7 +104,7 @@ def make(folder: Path) -> None:
 
 
 def find_tools() -> Tools:
-    """Renvoie node et npm : ceux de la machine, sinon ceux d’une roue, installée à côté."""
+    """Renvoie ``node`` et ``npm`` : ceux de la machine, sinon ceux d’une roue, installée à côté."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm:
         return Tools([node], [npm])
@@ -135,7 +135,7 @@ def fetch_runtime(work: Path, npm: list[str]) -> Path:
 
 
 def fetch_wheels(work: Path) -> None:
-    """Télécharge les roues de la page ; pip refuse celles qui n’ont pas leur empreinte."""
+    """Télécharge les roues de la page ; ``pip`` refuse celles qui n’ont pas leur empreinte."""
     pinned = WHEELS.read_text("utf-8")
     if versions()[-1] not in pinned:
         raise EngineError(f"docs/_live/wheels.txt does not pin {versions()[-1]}, installed here")
