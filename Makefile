@@ -8,7 +8,7 @@ PEERS := build/peers
 PORT := 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help unit site archive serve shell test mutants doctest lint format types traduire catalogues demo bench bench-register chaos versions check clean
+.PHONY: help unit site archive serve shell test mutants doctest lint format types traduire catalogues demo bench bench-live bench-register chaos versions check clean
 
 help: ## Montre cette aide.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,6 +63,9 @@ demo: $(READY) ## Montre le bus à l’œuvre : deux processus, aucun serveur ; 
 
 bench: $(READY) ## Mesure le bus, en rapports, contre ce qui fait la même chose.
 	@$(BIN)/python -m tests.bench
+
+bench-live: $(READY) ## Mesure les pages vivantes dans Chromium ; le site doit être construit.
+	@$(BIN)/python -m tests.bench.live
 
 bench-register: $(PEERS)/.ready ## Mesure le registre et ses pairs, sur un PostgreSQL privé : JOBS=2000 ROUNDS=3 ROWS=1000000.
 	@$(PEERS)/bin/python -m tests.bench.register

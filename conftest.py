@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import re
 import sys
-import unittest
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -18,26 +16,16 @@ from django.core.management import call_command
 from sybil import Document, Example, Region, Sybil
 from sybil.integration.pytest import SybilItem
 
+from docs._live.blocks import DURABLE_PAGES, Block
 from src.share_kernel.infrastructure import dispatch
 from src.share_kernel.testing import isolated_bus
-
-# Pages that speak of a project where the durable register is installed.
-DURABLE_PAGES = {
-    "avec-un-worker",
-    "changer-la-forme-d-un-evenement",
-    "garder-l-ordre",
-    "ne-rien-perdre",
-    "observer",
-    "outbox",
-    "reessayer-et-renoncer",
-    "securite",
-}
 
 ROOT = Path(__file__).resolve().parent
 
 collect_ignore_glob = [
     "docs/conf.py",  # --doctest-modules would import it as conf, the name of a package
     "docs/_ext/*",
+    "docs/_live/*",
     "noxfile.py",
     "tests/mutants/[!t]*",  # its tool comes with the dev extra only
     "tests/bench/register/app/*",  # an application that only the bench installs, with its peers
@@ -66,7 +54,7 @@ def python_blocks(document: Document) -> Iterable[Region]:
         code, output = match["code"], match["output"] or ""
         if is_rst:
             code, output = dedent(code), dedent(output)
-        yield Region(match.start("code"), match.end("code"), (code, output), run)
+        yield Region(match.start("code"), match.end("code"), Block(code, output), run)
 
 
 def dedent(block: str) -> str:
@@ -76,34 +64,15 @@ def dedent(block: str) -> str:
 
 def run(example: Example) -> str | None:
     """Exécute un extrait dans le module de sa page et compare ce qu’il affiche."""
-    code, expected = example.parsed
-    namespace = module_of(example.document).__dict__
-    # Blank lines first, so that a traceback shows the line of the page.
-    source = compile("\n" * (example.line - 1) + code, example.path, "exec", dont_inherit=True)
+    block: Block = example.parsed
     printed = io.StringIO()
-    before = set(namespace)
-    with contextlib.redirect_stdout(printed):
-        exec(source, namespace)
-    for name in set(namespace) - before:
-        if isinstance(namespace[name], type) and issubclass(namespace[name], unittest.TestCase):
-            run_test_case(namespace[name])
-    if printed.getvalue().rstrip() == expected.rstrip():
+    block.run(module_of(example.document), example.path, printed, example.line)
+    if block.is_shown(printed.getvalue()):
         return None
     return (
-        f"The page shows:\n{expected}\nThe block prints:\n{printed.getvalue()}\n"
+        f"The page shows:\n{block.expected}\nThe block prints:\n{printed.getvalue()}\n"
         "Correct the block, or copy what it prints into the text block below it."
     )
-
-
-def run_test_case(case: type[unittest.TestCase]) -> None:
-    """Un TestCase montré sur une page doit passer."""
-    if case.__module__.startswith("page_"):
-        result = unittest.TestResult()
-        unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
-        assert result.testsRun
-        assert result.wasSuccessful(), "\n".join(
-            text for _, text in result.errors + result.failures
-        )
 
 
 def module_of(document: Document) -> ModuleType:

@@ -48,10 +48,11 @@ extensions = [
     "callouts",
     "chaos",
     "demo",
+    "live",
     "measures",
     "peers",
 ]
-exclude_patterns = ["_build", "_ext", "_modeles", "conftest.py"]
+exclude_patterns = ["_build", "_ext", "_live", "_modeles", "conftest.py"]
 templates_path = ["_templates"]
 nitpicky = True
 suppress_warnings = ["config.cache"]  # typehints_formatter, below, is a function

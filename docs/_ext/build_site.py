@@ -19,6 +19,10 @@ import hosting
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "build" / "site"
+sys.path.insert(0, str(ROOT / "docs" / "_live"))
+
+import engine  # noqa: E402  (its folder comes first)
+
 STATIC = ROOT / "docs" / "_static"
 DOCTREES = ROOT / "build" / "doctrees"  # apart from the site: it is not published
 LANGUAGES = hosting.LANGUAGES
@@ -42,8 +46,11 @@ def build(options: tuple[str, ...]) -> list[str]:
     builds = {language: start(language, options) for language in LANGUAGES}
     failed = [language for language, build in builds.items() if build.wait() != 0]
     if not failed:
+        if engine.MANIFEST.exists():
+            shutil.copytree(engine.ENGINE, SITE / "engine", dirs_exist_ok=True)
         for language in LANGUAGES:
             archive.write(language, SITE / language / archive.NAME)
+            (SITE / language / "licenses.txt").write_text(engine.licenses(), encoding="utf-8")
         hosting.write_root(SITE, hosting.public_address())
         shutil.copy(STATIC / "favicon.svg", SITE / "favicon.svg")
     return failed
@@ -63,6 +70,10 @@ def main() -> int:
     print(f"Building the site in {' and '.join(LANGUAGES)} …", flush=True)
     for stale in (SITE, DOCTREES):  # a page that was renamed must not linger
         shutil.rmtree(stale, ignore_errors=True)
+    if missing := engine.prepare():
+        print(f"  {missing}", flush=True)
+        if os.environ.get("REQUIRE_ALL") == "1":
+            return 1
     failed = build(STRICT)
     if failed:
         print(

@@ -9,7 +9,7 @@ from sphinx.application import Sphinx
 
 # A Python block, its output if it has one, and the class of a list just below.
 BLOCK = re.compile(
-    r'<div class="highlight-python3? [^>]*>.*?</pre>(?:\s*</div>){2}\s*'
+    r'<div class="(?:live )?highlight-python3? [^>]*>.*?</pre>(?:\s*</div>){2}\s*'
     r'(?:<div class="highlight-text .*?</pre>(?:\s*</div>){2}\s*)?'
     r'(<ol class="arabic)?',
     re.DOTALL,

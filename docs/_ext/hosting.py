@@ -85,7 +85,8 @@ def security_headers(site: Path) -> dict[str, str]:
     allowed = hashes(site)
     policy = {
         "default-src": ["'none'"],
-        "script-src": ["'self'", *allowed["script"]],
+        # wasm: Python, in the pages that run their examples. It lets no text become code.
+        "script-src": ["'self'", "'wasm-unsafe-eval'", *allowed["script"]],
         "style-src": ["'self'", *allowed["style"]],
         "img-src": ["'self'", "data:"],
         "font-src": ["'self'"],
@@ -114,11 +115,17 @@ def versioned(site: Path) -> list[str]:
     )
 
 
+def kept(site: Path) -> list[str]:
+    """Renvoie les fichiers du moteur dont le nom change avec le contenu."""
+    names = [*(site / "engine").glob("*/*"), *(site / "engine").glob("project.*")]
+    return sorted(f"/{path.relative_to(site).as_posix()}" for path in names)
+
+
 def write_headers(site: Path) -> None:
     """Écrit les en-têtes pour les hébergeurs qui lisent ``_headers``, et pour nginx."""
     headers = security_headers(site)
     lines = ["/*", *(f"  {name}: {value}" for name, value in headers.items())]
-    for path in versioned(site):
+    for path in [*versioned(site), *kept(site)]:
         lines += [path, f"  Cache-Control: {FOREVER}"]
     (site / "_headers").write_text("\n".join([*lines, ""]), encoding="utf-8")
     nginx = [f'add_header {name} "{value}" always;' for name, value in headers.items()]

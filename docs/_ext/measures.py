@@ -27,7 +27,10 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 from tables import named, paragraph, table
 
 DATA = Path(__file__).resolve().parents[1] / "_data"
-RUNS = {"bench": DATA / "bench.json", "register": DATA / "bench-register.json"}
+RUNS = {
+    name: DATA / f"{file}.json"
+    for name, file in (("bench", "bench"), ("live", "bench-live"), ("register", "bench-register"))
+}
 Row = dict[str, Any]
 
 # One panel of a plot. Widths are percentages and heights pixels: the text keeps its size on a

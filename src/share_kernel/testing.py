@@ -21,8 +21,9 @@ from .infrastructure.event_bus import EventBus, event_bus
 from .infrastructure.handling import Verdict
 from .infrastructure.registry import registry
 from .infrastructure.subscriptions import Subscription, family_name
+from .tracing import Step, Trace, trace_bus
 
-__all__ = ["deliver_pending", "isolated_bus", "record_events"]
+__all__ = ["Step", "Trace", "deliver_pending", "isolated_bus", "record_events", "trace_bus"]
 
 Only: TypeAlias = type[DomainEvent] | Callable[..., object]
 

@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.docs.pages import SITE
+from tests.docs.test_hosting import rules
 from tests.services.conftest import missing
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -49,6 +50,26 @@ def served(handler: type[Handler]) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+RULES = functools.cache(functools.partial(rules, SITE))
+
+
+class WithHeaders(Handler):
+    """Ajoute les en-têtes que le site demande à son hébergeur."""
+
+    def end_headers(self) -> None:
+        path = self.path.partition("?")[0]
+        for headers in (RULES()["/*"], RULES().get(path, {})):
+            for name, value in headers.items():
+                self.send_header(name, value)
+        super().end_headers()
+
+
+@pytest.fixture(scope="module")
+def hosted() -> Iterator[str]:
+    with served(WithHeaders) as address:
+        yield address
 
 
 @pytest.fixture(scope="package")

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from conftest import DURABLE_PAGES
+from docs._live.blocks import DURABLE_PAGES
 from tests.docs.pages import NAMES, built
 
 from .copying import Block, copy_page
 from .pasting import ReadersProject
 
-BUTTON = re.compile('class="highlight-(?:python|console|ini) ')
+BUTTON = re.compile('class="(?:live )?highlight-(?:python|console|ini) ')
 WITH_BUTTONS = [name for name in NAMES if BUTTON.search(built("fr", name))]
 WITH_PYTHON = [name for name in NAMES if "highlight-python" in built("fr", name)]
 ADOPTION = "guides/adopter-le-bus"

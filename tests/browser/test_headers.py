@@ -5,33 +5,14 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.docs.pages import NAMES, SITE
-from tests.docs.test_hosting import rules
+from tests.docs.pages import NAMES
 
-from .conftest import Handler, served
-
-RULES = rules(SITE)
 PAGES = [*NAMES, "search", "genindex", "404"]
 REMEMBER = """
 window.refused = [];
 document.addEventListener("securitypolicyviolation", (event) =>
   window.refused.push(`${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
 """
-
-
-class WithHeaders(Handler):
-    def end_headers(self) -> None:
-        path = self.path.partition("?")[0]
-        for headers in (RULES["/*"], RULES.get(path, {})):
-            for name, value in headers.items():
-                self.send_header(name, value)
-        super().end_headers()
-
-
-@pytest.fixture(scope="module")
-def hosted() -> Iterator[str]:
-    with served(WithHeaders) as address:
-        yield address
 
 
 @pytest.fixture

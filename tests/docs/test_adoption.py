@@ -38,11 +38,11 @@ def adopt(project: NewProject, package: str) -> str:
     """Suit le guide ; renvoie ce qu’affiche son exemple."""
     document = Document(GUIDE.read_text(encoding="utf-8"), str(GUIDE))
     settings, example = (region.parsed for region in python_blocks(document))
-    project.add_settings(renamed(settings[0], package))
+    project.add_settings(renamed(settings.code, package))
     for command in commands("Installer"):
         project.sh(command)
-    printed = project.sh("python manage.py shell", stdin=renamed(example[0], package))
-    assert printed.endswith(example[1])
+    printed = project.sh("python manage.py shell", stdin=renamed(example.code, package))
+    assert printed.endswith(example.expected)
     project.sh("python manage.py makemigrations --check --dry-run")
     return printed
 
@@ -73,7 +73,7 @@ def test_a_new_project_installs_the_bus_with_pip(project: NewProject) -> None:
 
     document = Document(GUIDE.read_text(encoding="utf-8"), str(GUIDE))
     settings, example = (
-        region.parsed[0].replace("src.share_kernel", "share_kernel")
+        region.parsed.code.replace("src.share_kernel", "share_kernel")
         for region in python_blocks(document)
     )
     project.add_settings(

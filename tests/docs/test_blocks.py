@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from sybil import Document
 
-from conftest import DURABLE_PAGES, MARKDOWN, RST, dedent, python_blocks
+from conftest import MARKDOWN, RST, dedent, python_blocks
+from docs._live.blocks import DURABLE_PAGES
 
 from .pages import DOCS, FENCE, NAMES, PAGES, ROOT, SITE, built, code_blocks, fenced
 
@@ -98,7 +99,7 @@ def test_the_built_pages_show_the_blocks_that_ran(language: str) -> None:
         shown = [block.strip() for block in code_blocks(built(language, name))]
         document = Document(path.read_text(encoding="utf-8"), str(path))
         for region in python_blocks(document):
-            assert region.parsed[0].strip() in shown, name
+            assert region.parsed.code.strip() in shown, name
 
 
 @pytest.mark.django_db(transaction=True)
@@ -113,7 +114,7 @@ def test_the_blocks_can_be_pasted_into_a_shell(name: str, request: pytest.Fixtur
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
         for region in python_blocks(document):
-            for line in [*region.parsed[0].splitlines(), ""]:
+            for line in [*region.parsed.code.splitlines(), ""]:
                 console.push(line)
 
     assert "Error" not in errors.getvalue(), errors.getvalue()

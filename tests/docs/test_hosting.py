@@ -41,7 +41,9 @@ def rules(site: Path) -> dict[str, dict[str, str]]:
 def test_every_response_carries_the_security_headers() -> None:
     headers = rules(SITE)["/*"]
 
-    assert "unsafe" not in headers["Content-Security-Policy"]
+    # WebAssembly may be compiled, for the blocks that run; a text never becomes code.
+    policy = headers["Content-Security-Policy"].replace("'wasm-unsafe-eval'", "")
+    assert "unsafe" not in policy
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert "Cache-Control" not in headers  # hosts join the values of two rules
 
@@ -60,6 +62,9 @@ def test_only_files_asked_with_their_fingerprint_are_kept_forever() -> None:
     assert kept
     for path in kept:
         assert (SITE / path.removeprefix("/")).is_file(), path
+        if path.startswith("/engine/"):  # its name changes with its content
+            assert re.search(r"/[0-9a-f]{12}/|\.[0-9a-f]{12}\.", path), path
+            continue
         name = re.escape(path.split("/_static/")[1])
         asked = re.findall(rf'_static/{name}(\?v=)?[^"]*"', pages)
         assert asked, path

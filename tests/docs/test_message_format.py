@@ -74,7 +74,7 @@ def page(_bus: None) -> Iterator[ModuleType]:
     module = ModuleType("page_of_messages")
     sys.modules[module.__name__] = module
     for region in python_blocks(Document(TEXT, str(PAGE))):
-        exec(region.parsed[0], module.__dict__)
+        exec(region.parsed.code, module.__dict__)
     yield module
     del sys.modules[module.__name__]
 
@@ -365,7 +365,7 @@ with start_worker(current_app, pool="solo", perform_ping_check=False, queues=[qu
 
 
 def test_a_worker_runs_the_message_that_the_page_writes_by_hand(tmp_path: Path) -> None:
-    blocks = [region.parsed[0] for region in python_blocks(Document(TEXT, str(PAGE)))]
+    blocks = [region.parsed.code for region in python_blocks(Document(TEXT, str(PAGE)))]
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "conf.settings",
         "BROKER_URL": "memory://localhost",

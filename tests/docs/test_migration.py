@@ -109,7 +109,7 @@ def blocks(*sections: str) -> Iterator[Block]:
     for region in python_blocks(Document(text, str(GUIDE))):
         title = re.findall(r"^## (.*)$", text[: region.start], re.MULTILINE)[-1]
         if title in sections or not sections:
-            yield Block(*region.parsed)
+            yield Block(region.parsed.code, region.parsed.expected)
 
 
 def definitions_in(code: str) -> str:

@@ -278,6 +278,12 @@ class TestRetryAfter:
         with pytest.raises(ValueError, match="finite, positive number of seconds"):
             RetryAfter(seconds)
 
+    def test_a_subclass_may_not_call_its_init(self) -> None:
+        class AtOnce(RetryAfter):
+            def __init__(self) -> None: ...
+
+        assert AtOnce().seconds == 0
+
     def test_says_its_reason(self) -> None:
         assert str(RetryAfter(5, "rate limited")) == "rate limited"
         assert str(RetryAfter(5)) == "retry after 5 s"

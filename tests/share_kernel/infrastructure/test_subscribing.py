@@ -89,6 +89,14 @@ class TestForms:
             subscribe(count_order)
 
 
+def test_a_builtin_without_a_signature_is_believed() -> None:
+    blind: Any = min
+
+    subscribe_sync(OrderPlaced, blind, name="least")
+
+    assert names() == ["least"]
+
+
 class TestTwice:
     @pytest.mark.parametrize("subscribe", [subscribe_sync, subscribe_async])
     def test_the_same_handler_twice_is_one_subscription(

@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection as db
 from django.db.models import DateTimeField
 from django.test import Client
@@ -349,6 +350,21 @@ class TestChoosing:
         mine = [query["sql"] for query in queries if "outbox_delivery" in query["sql"]]
         assert len(mine) == 5  # a bound for each state, a count, a page
         assert not [sql for sql in mine if '"payload"' in sql]
+
+
+def test_reading_is_not_replaying(row: Delivery) -> None:
+    reader = User.objects.create_user("reader", is_staff=True)
+    kind, _ = ContentType.objects.get_or_create(app_label="share_kernel_outbox", model="delivery")
+    view, _ = Permission.objects.get_or_create(codename="view_delivery", content_type=kind)
+    reader.user_permissions.add(view)
+    Delivery.objects.update(state="dead", settled_at=timezone.now())
+    client = Client()
+    client.force_login(reader)
+
+    assert "é-1" in page_of(client, row)
+    act(client, "replay_selected", row)
+
+    assert Delivery.objects.get().state == "dead"
 
 
 WORDS = {  # what the list, the page of a row and an action say

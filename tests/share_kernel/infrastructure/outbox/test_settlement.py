@@ -385,6 +385,7 @@ class TestPrune:
         ("days", "args", "count"),
         [
             (31, [], 1),
+            (30.0003, [], 1),  # half a minute late
             (29, [], 0),
             (29, ["--days", "28"], 1),
             (0.6, ["--days", "0.5"], 1),
@@ -408,6 +409,18 @@ class TestPrune:
 
         assert Delivery.objects.prune(days=1) == 0
         assert Delivery.objects.prune(days=1, include_dead=True) == 1
+
+
+def test_the_first_look_up_is_counted_as_the_first(
+    seen: Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish_event(OrderPlaced())
+    overdue(handler="of a later version")
+
+    assert relay(execute=True) == 1
+
+    assert "look-up 1 of 144" in caplog.text
+    assert Delivery.objects.get().attempts == 0
 
 
 class TestRelayCommand:

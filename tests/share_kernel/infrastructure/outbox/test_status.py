@@ -49,6 +49,7 @@ def test_counts_by_state_and_handler_with_the_age_of_the_oldest() -> None:
     printed, code = status("--json")
 
     rows: list[dict[str, Any]] = json.loads(printed)
+    assert printed == json.dumps(rows, indent=2) + "\n"  # a person reads it too
     found = [(row["state"], row["handler"], row["count"]) for row in rows]
     name = "a quite long name of a handler"
     assert found == [("done", name, 2), ("pending", name, 3)]
