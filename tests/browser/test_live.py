@@ -89,6 +89,10 @@ def result(page: Page, position: int = 0) -> Locator:
     return page.locator(".live-result").nth(position)
 
 
+def says(status: Locator, text: str) -> None:
+    expect(status).to_have_text(text, timeout=START)
+
+
 def edited(page: Page, code: str, position: int = 0) -> Locator:
     """Remplace le code d’un bloc et l’exécute, au clavier seul ; renvoie ce qu’il en dit."""
     press(box(page, position))
@@ -120,7 +124,7 @@ def test_what_happened_is_told_as_nested_lists(tutorial: Page) -> None:
 
 
 def test_other_output_is_shown_beside_that_of_the_page_until_reset(tutorial: Page) -> None:
-    expect(edited(tutorial, "print('two', 1 + 1)")).to_have_text("Exécuté, avec vos changements")
+    says(edited(tutorial, "print('two', 1 + 1)"), "Exécuté, avec vos changements")
     expect(result(tutorial).locator("pre")).to_have_text("two 2\n")
 
     box(tutorial).get_by_role("button", name="Rétablir").press("Enter")
@@ -142,7 +146,7 @@ def test_other_output_is_shown_beside_that_of_the_page_until_reset(tutorial: Pag
 def test_an_error_shows_the_line_of_the_reader(
     tutorial: Page, code: str, line: str, message: str
 ) -> None:
-    expect(edited(tutorial, code)).to_have_text(line)
+    says(edited(tutorial, code), line)
 
     expect(result(tutorial).locator(".live-error")).to_contain_text(message)
     trace = result(tutorial).locator("details")
@@ -152,7 +156,7 @@ def test_an_error_shows_the_line_of_the_reader(
 
 
 def test_a_block_whose_block_above_fails_says_which(tutorial: Page) -> None:
-    expect(edited(tutorial, "1 / 0")).to_have_text("Erreur à la ligne 1")
+    says(edited(tutorial, "1 / 0"), "Erreur à la ligne 1")
 
     expect(press(box(tutorial, 1))).to_have_text("Le bloc 1, plus haut, a échoué")
 
@@ -178,7 +182,7 @@ def test_a_run_leaves_nothing_to_the_next(tutorial: Page) -> None:
         "print(Tenant.objects.count())"
     )
     for _ in range(2):
-        expect(edited(tutorial, code)).to_have_text("Exécuté, avec vos changements")
+        says(edited(tutorial, code), "Exécuté, avec vos changements")
         expect(result(tutorial).locator("pre").first).to_have_text("1\n")
 
 
@@ -210,7 +214,7 @@ def test_the_reader_s_package_is_mapped_back(tutorial: Page) -> None:
         expect(box(tutorial)).to_contain_text("from acme.common.share_kernel.domain")
         expect(press(box(tutorial))).to_have_text(SAME)
         code = "from acme.common.share_kernel.domain import payload\nprint(payload)"
-        expect(edited(tutorial, code)).to_have_text("Exécuté, avec vos changements")
+        says(edited(tutorial, code), "Exécuté, avec vos changements")
         expect(result(tutorial).locator("pre").first).to_contain_text(
             "'acme.common.share_kernel.domain.payload'"
         )
@@ -223,7 +227,7 @@ def test_nothing_is_out_of_reach_after_a_run(tutorial: Page, theme: Any) -> None
     tutorial.set_viewport_size({"width": 360, "height": 800})
     tutorial.emulate_media(color_scheme=theme)
     press(box(tutorial, tutorial.locator("div.live").count() - 1))
-    expect(edited(tutorial, "1 / 0")).to_have_text("Erreur à la ligne 1")
+    says(edited(tutorial, "1 / 0"), "Erreur à la ligne 1")
 
     assert axe(tutorial, within="article") == []
     assert tutorial.evaluate("document.documentElement.scrollWidth") <= 360
