@@ -94,7 +94,7 @@ def _alarms(groups: Sequence[Group], limit: float | None, fails: object) -> Iter
         if fails and group.state in ABANDONED:
             yield (
                 f"--fail-if-dead: {_count(group)} deliveries to {group.handler} were abandoned "
-                f"{why} `replay_events --handler {group.handler}` revives them."
+                f"{why} `replay_events --handler {group.handler}` replays them."
             )
 
 
