@@ -35,7 +35,10 @@ PLATFORM, PYTHON = "pyemscripten_2026_0_wasm32", "3.14"
 WHEELS = HERE / "wheels.txt"
 INSTALLED = ("django", "asgiref", "sqlparse", "dj-database-url")
 PACKAGES = ("django", "asgiref", "sqlparse", "dj_database_url", "msgspec", "tzdata")
-STATIC = "the examples of the pages are shown, and do not run there"
+STATIC = (
+    "the examples of the pages are shown, and do not run there. Install Node.js, or connect to its "
+    "registry, then build the site again"
+)
 
 
 class EngineError(Exception):
