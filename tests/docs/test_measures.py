@@ -16,6 +16,7 @@ RUN = json.loads((DOCS / "_data" / "bench.json").read_text(encoding="utf-8"))
 ROWS: list[dict[str, Any]] = [row for rows in RUN["groups"].values() for row in rows]
 PLOTTED = [row for name in ("publish", "convert") for row in RUN["groups"][name]]
 REGISTER = json.loads((DOCS / "_data" / "bench-register.json").read_text(encoding="utf-8"))
+LIVE = json.loads((DOCS / "_data" / "bench-live.json").read_text(encoding="utf-8"))
 SOURCE = (DOCS / "explications" / "performances.md").read_text(encoding="utf-8")
 PLOT = re.compile(r"<svg role=\"img\".*?</svg>(?=<svg role|</div>)", re.DOTALL)
 
@@ -70,7 +71,10 @@ def test_the_first_table_shows_every_publisher(language: str) -> None:
 
 
 @both
-@pytest.mark.parametrize(("position", "rows"), [(-1, ROWS), (-2, REGISTER["groups"]["register"])])
+@pytest.mark.parametrize(
+    ("position", "rows"),
+    [(-1, ROWS), (-2, REGISTER["groups"]["register"]), (1, LIVE["groups"]["live"])],
+)
 def test_a_table_shows_every_target_and_whether_it_is_met(
     language: str, position: int, rows: list[dict[str, Any]]
 ) -> None:
