@@ -59,6 +59,16 @@ def tables(language: str) -> list[list[list[str]]]:
 
 
 @both
+def test_every_name_is_in_the_language_of_the_page(language: str) -> None:
+    text = text_of(page(language))
+    rows = [*ROWS, *LIVE["groups"]["live"], *REGISTER["groups"]["register"]]
+    prose = {name for row in rows for name in (row["what"], row["against"]) if "`" not in name}
+
+    assert prose
+    assert {name for name in prose if name in text} == (prose if language == "en" else set())
+
+
+@both
 def test_the_first_table_shows_every_publisher(language: str) -> None:
     first = tables(language)[0]
 
