@@ -15,14 +15,11 @@ from pathlib import Path
 
 import archive
 import catalogues
+import engine
 import hosting
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "build" / "site"
-sys.path.insert(0, str(ROOT / "docs" / "_live"))
-
-import engine  # noqa: E402  (its folder comes first)
-
 STATIC = ROOT / "docs" / "_static"
 DOCTREES = ROOT / "build" / "doctrees"  # apart from the site: it is not published
 LANGUAGES = hosting.LANGUAGES

@@ -6,46 +6,45 @@ import ast
 import json
 import sys
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import engine
 from docutils import nodes
 from sphinx.application import Sphinx
-
-LIVE = Path(__file__).resolve().parents[1] / "_live"
-sys.path.insert(0, str(LIVE))
-
-import engine  # noqa: E402  (its folder comes first)
 
 HELD = {*engine.PACKAGES, "src", "conf", *sys.stdlib_module_names}
 
 
-class Names(ast.NodeVisitor):
+class Names(NamedTuple):
     """Ce qu’un bloc importe, lie et lit."""
 
-    def __init__(self, code: str) -> None:
-        self.imported: set[str] = set()
-        self.bound: set[str] = set()
-        self.read: set[str] = set()
-        self.visit(ast.parse(code))
+    imported: set[str]
+    bound: set[str]
+    read: set[str]
 
-    def visit_Import(self, node: ast.Import) -> None:
-        self.imported |= {alias.name.partition(".")[0] for alias in node.names}
-        self.bound |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        if not node.level:
-            self.imported.add((node.module or "").partition(".")[0])
-        self.bound |= {alias.asname or alias.name for alias in node.names}
+def names_in(code: str) -> Names:
+    """Relève les noms d’un bloc.
 
-    def visit_Name(self, node: ast.Name) -> None:
-        (self.read if isinstance(node.ctx, ast.Load) else self.bound).add(node.id)
-
-    def visit_definition(self, node: Any) -> None:
-        self.bound.add(node.name)
-        self.generic_visit(node)
-
-    visit_ClassDef = visit_FunctionDef = visit_AsyncFunctionDef = visit_definition  # noqa: N815
+    Raises:
+        SyntaxError: il est d’un Python plus récent, ou d’un autre langage.
+    """
+    names = Names(set(), set(), set())
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Import():
+                names.imported.update(alias.name.partition(".")[0] for alias in node.names)
+            case ast.ImportFrom(level=0):
+                names.imported.add(str(node.module).partition(".")[0])
+            case ast.alias():
+                names.bound.add((node.asname or node.name).partition(".")[0])
+            case ast.Name(ctx=ast.Load()):
+                names.read.add(node.id)
+            case ast.Name():
+                names.bound.add(node.id)
+            case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                names.bound.add(node.name)
+    return names
 
 
 def live_among(codes: list[str]) -> list[bool]:
@@ -57,8 +56,8 @@ def live_among(codes: list[str]) -> list[bool]:
     found = []
     for code in codes:
         try:
-            names = Names(code)
-        except SyntaxError:  # written for a newer Python, or not Python: it stays as it is
+            names = names_in(code)
+        except SyntaxError:  # it stays as it is
             found.append(False)
             continue
         is_live = names.imported <= HELD and not names.read & (missing - names.bound)

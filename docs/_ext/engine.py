@@ -23,16 +23,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+LIVE = ROOT / "docs" / "_live"
 ENGINE = ROOT / "build" / "engine"
 MANIFEST = ENGINE / "manifest.json"
 NODE = ROOT / "build" / "node"  # a wheel that carries node and npm, where the machine has none
 
 PYODIDE = "314.0.7"
-DIGEST = "sha512-0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q+SNvi/6V5JEsOlD2R1A=="  # noqa: E501
+SHA512 = "0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q+SNvi/6V5JEsOlD2R1A=="
 PLATFORM, PYTHON = "pyemscripten_2026_0_wasm32", "3.14"
-WHEELS = HERE / "wheels.txt"
+WHEELS = LIVE / "wheels.txt"
 INSTALLED = ("django", "asgiref", "sqlparse", "dj-database-url")
 PACKAGES = ("django", "asgiref", "sqlparse", "dj_database_url", "msgspec", "tzdata")
 STATIC = (
@@ -55,7 +55,7 @@ class Tools(NamedTuple):
 def prepare() -> str | None:
     """Prépare le moteur s’il manque ; renvoie pourquoi les pages resteront sans lui."""
     made_of = [PYODIDE, *versions()]
-    made_of += [path.read_text("utf-8") for path in (*sorted(HERE.glob("pack.*")), WHEELS)]
+    made_of += [path.read_text("utf-8") for path in (*sorted(LIVE.glob("pack.*")), WHEELS)]
     folder = ENGINE / hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
     try:
         if not folder.exists():
@@ -85,7 +85,7 @@ def make(folder: Path) -> None:
         with tarfile.open(work / "site.tar", "w") as tar:
             for path, target in installed_files():
                 tar.add(path, target)
-        run([*tools.node, str(HERE / "pack.mjs"), str(runtime), str(work), str(work)], "packing")
+        run([*tools.node, str(LIVE / "pack.mjs"), str(runtime), str(work), str(work)], "packing")
         for source, target in (
             (runtime / "pyodide.asm.wasm", "python.bin"),
             (work / "library.zip", "library.bin"),
@@ -130,8 +130,8 @@ def fetch_runtime(work: Path, npm: list[str]) -> Path:
     run([*npm, "pack", "--silent", f"pyodide@{PYODIDE}"], "fetching Pyodide", cwd=work)
     (archive,) = work.glob("pyodide-*.tgz")
     digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-    if f"sha512-{digest}" != DIGEST:
-        raise EngineError(f"Pyodide {PYODIDE} came with the digest sha512-{digest}, not {DIGEST}")
+    if digest != SHA512:
+        raise EngineError(f"Pyodide {PYODIDE} came with the sha512 {digest}, not {SHA512}")
     with tarfile.open(archive) as tar:
         tar.extractall(work, filter="data")
     return work / "package"
@@ -190,7 +190,7 @@ def project_files() -> Iterator[tuple[str, bytes]]:
             if "demo" not in path.parts:
                 yield path.relative_to(ROOT).as_posix(), path.read_bytes()
     for name in ("blocks.py", "in_page.py"):
-        yield name, (HERE / name).read_bytes()
+        yield name, (LIVE / name).read_bytes()
     yield "migrated.sqlite3", migrated()
 
 
