@@ -189,7 +189,7 @@ def project_files() -> Iterator[tuple[str, bytes]]:
         for path in sorted((ROOT / top).rglob("*.py")):
             if "demo" not in path.parts:
                 yield path.relative_to(ROOT).as_posix(), path.read_bytes()
-    for name in ("blocks.py", "in_page.py"):
+    for name in ("alone.py", "blocks.py", "in_page.py"):
         yield name, (LIVE / name).read_bytes()
     yield "migrated.sqlite3", migrated()
 

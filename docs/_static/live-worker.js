@@ -49,6 +49,7 @@ const load = async () => {
   say({ starting: true });
   for (const archive of [site, project]) python.unpackArchive(await archive.arrayBuffer(), "tar", { extractDir: "/site" });
   python.runPython("import os, sys; sys.path.insert(0, '/site'); os.chdir('/site')");
+  python.pyimport("alone").start();
   return python.pyimport("in_page").run_page;
 };
 

@@ -1,28 +1,19 @@
-"""Ce que coûtent les pages vivantes, dans Chromium : octets, et secondes de calcul du navigateur.
+"""Ce que coûtent les pages vivantes, dans Chromium : octets, et secondes de calcul du navigateur.
 
-Des secondes de calcul, et non de montre : elles dépendent du processeur, pas de ce que fait
+Des secondes de calcul, et non de montre : elles dépendent du processeur, pas de ce que fait
 d’autre la machine. ``BENCH_RESULTS`` change le fichier écrit, ``CHROMIUM`` le navigateur.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import gzip
 import json
 import os
-import platform
 import statistics
-from collections.abc import Iterable
-from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
-from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
-from tests.docs.pages import SITE
-
-from .__main__ import ROOT, set_up, show
+from .__main__ import ROOT, as_json, set_up, show
 from .measuring import Row
 
 PAGE = "/fr/tutoriel/facture-approuvee.html"
@@ -33,36 +24,24 @@ RESULTS = ROOT / os.environ.get("BENCH_RESULTS", "build/bench-live.json")
 def main() -> None:
     """Presse les boutons d’une page, écrit le JSON, affiche le tableau."""
     set_up(database="sqlite://:memory:", broker="memory://", outbox=True)
-    from tests.browser.conftest import QUIET, WithHeaders, served
+    from tests.browser.conftest import QUIET, WithHeaders, find_chromium, served
 
-    path = os.environ.get("CHROMIUM", "chromium")
     with sync_playwright() as playwright, served(WithHeaders) as address:
-        browser = playwright.chromium.launch(executable_path=which(path), args=QUIET)
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=QUIET)
         rows = measured(browser, address)
-        chromium = browser.version
+        found = {"Chromium": browser.version, "django": version("django")}
         browser.close()
     RESULTS.parent.mkdir(exist_ok=True)
-    result = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "python": platform.python_version(),
-        "rounds": PRESSES,
-        "versions": {"Chromium": chromium, "django": version("django")},
-        "groups": {"live": [dataclasses.asdict(row) | {"verdict": row.verdict} for row in rows]},
-    }
-    RESULTS.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    written = as_json({"live": rows}) | {"rounds": PRESSES, "versions": found}
+    RESULTS.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", "utf-8")
     show(rows)
     print(f"\nWritten to {RESULTS}")
 
 
-def which(name: str) -> str:
-    """Renvoie le chemin du navigateur."""
-    folders = os.environ.get("PATH", "").split(os.pathsep)
-    found = [Path(folder, name) for folder in folders] if os.sep not in name else [Path(name)]
-    return str(next(path for path in found if path.exists()))
-
-
 def measured(browser: Browser, address: str) -> list[Row]:
     """Presse le dernier bouton d’une page, une première fois puis vingt."""
+    from tests.browser.test_weight import weight
+
     page = browser.new_page(base_url=address)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -71,11 +50,12 @@ def measured(browser: Browser, address: str) -> list[Row]:
     asked.clear()
     session = browser.new_browser_cdp_session()
     first = pressed(page, session)
-    downloaded = weights(set(asked))
+    downloaded = sum(map(weight, set(asked))) / 1e6
+    waiting = sum(map(weight, before)) / 1e3
     later = [pressed(page, session) for _ in range(PRESSES)]
     return [
-        Row("live-before", "before the first press", "a kilobyte", weights(before) / 1e3, 0, 1.0),
-        Row("live-bytes", "download of the first press", "a megabyte", downloaded / 1e6, 0, 8.0),
+        Row("live-before", "before the first press", "a kilobyte", waiting, 0, 1.0),
+        Row("live-bytes", "download of the first press", "a megabyte", downloaded, 0, 8.0),
         Row("live-first", "computing of the first press", "a second", first, first, 5.0),
         Row("live-later", "computing of a later press, median", "a second",
             statistics.median(later), statistics.median(later), 0.3),
@@ -83,7 +63,7 @@ def measured(browser: Browser, address: str) -> list[Row]:
 
 
 def pressed(page: Page, session: CDPSession) -> float:
-    """Presse le dernier bouton ; renvoie les secondes de calcul que cela a coûtées."""
+    """Presse le dernier bouton ; renvoie les secondes de calcul que cela a coûtées."""
     began = computing(session)
     last = page.locator("div.live").last
     last.locator(".live-bar button").first.click()
@@ -95,17 +75,6 @@ def computing(session: CDPSession) -> float:
     """Renvoie les secondes de calcul de ce qui affiche et exécute la page."""
     told = session.send("SystemInfo.getProcessInfo")["processInfo"]
     return float(sum(item["cpuTime"] for item in told if item["type"] == "renderer"))
-
-
-def weights(addresses: Iterable[str]) -> int:
-    return sum(map(weight, addresses))
-
-
-def weight(url: str) -> int:
-    """Renvoie ce que pèse un fichier chez un hébergeur qui compresse."""
-    path = SITE / urlsplit(url).path.lstrip("/")
-    content = path.read_bytes()
-    return len(content) if path.suffix == ".bin" else len(gzip.compress(content))
 
 
 if __name__ == "__main__":

@@ -78,12 +78,18 @@ def address() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="package")
-def chromium() -> Iterator[Browser]:
-    """Fermé avec ce paquet : Playwright laisse une boucle asyncio, que Django refuse ensuite."""
+def find_chromium() -> str:
+    """Renvoie le chemin de Chromium : ``CHROMIUM``, ou celui de la machine."""
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if path is None or not Path(path).exists():
         missing("CHROMIUM: no Chromium found; install the package chromium")
+    return path
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    """Fermé avec ce paquet : Playwright laisse une boucle asyncio, que Django refuse ensuite."""
+    path = find_chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=QUIET)
         yield browser
