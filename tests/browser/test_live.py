@@ -198,11 +198,12 @@ def test_a_file_that_is_missing_is_told_and_asked_again(tutorial: Page, lost: st
     expect(press(box(tutorial))).to_have_text(SAME)
 
 
-def test_the_script_that_is_missing_is_told_and_asked_again(tutorial: Page) -> None:
-    tutorial.context.route("**/live.css", lambda route: route.fulfill(status=404))
+@pytest.mark.parametrize("lost", ["**/live.css", "**/live-page.js"])
+def test_the_script_that_is_missing_is_told_and_asked_again(tutorial: Page, lost: str) -> None:
+    tutorial.context.route(lost, lambda route: route.fulfill(status=404))
     box(tutorial).get_by_role("button", name="Exécuter").click()
     expect(box(tutorial)).to_contain_text("n’a pas pu être chargé")
-    tutorial.context.unroute("**/live.css")
+    tutorial.context.unroute(lost)
 
     expect(press(box(tutorial))).to_have_text(SAME)
 
